@@ -1,0 +1,112 @@
+/* The engine: token ids in, token ids out, by continuous batching on one thread per device.
+ *
+ * A request belongs to the engine from engine_submit() until its sink has seen `finished`. Text,
+ * JSON and HTTP never come here. The engine thread allocates nothing while running. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "core/base/mem.h"
+
+struct engine;
+struct model;
+
+struct engine_options {
+    uint32_t max_model_len;          /* 0: the model's context_length */
+    uint32_t max_num_seqs;           /* 0: 64 on the CPU */
+    uint32_t max_num_batched_tokens; /* 0: 512 on the CPU */
+    uint32_t max_num_waiting;        /* 0: 1024; beyond it engine_submit gives ERR_EXHAUSTED */
+    uint32_t block_size;             /* 0: 16 */
+    uint64_t kv_cache_bytes;         /* 0: enough for max_num_seqs/4 full contexts, within memory */
+    uint32_t num_threads;            /* 0: all that this process may use */
+    bool disable_prefix_caching;
+    bool reference; /* exact F32 path */
+    uint64_t seed;  /* for requests that bring none */
+};
+
+enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_LOGIT_BIAS_MAX = 300, ENGINE_STOP_IDS_MAX = 16 };
+
+struct sampling_params {
+    float temperature; /* 0: greedy */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    int32_t top_k;     /* <= 0: off */
+    float presence_penalty, frequency_penalty;
+    float repetition_penalty; /* 1: off */
+    uint64_t seed;
+    bool has_seed;
+    bool ignore_eos;
+    int32_t num_logprobs; /* -1: none; k: the sampled token's and the k best, k <= 20 */
+    bool prompt_logprobs; /* also for the prompt's tokens (completions' echo) */
+    uint32_t max_tokens;  /* >= 1 */
+    uint32_t min_tokens;
+    uint32_t num_stop_ids;
+    int32_t stop_ids[ENGINE_STOP_IDS_MAX];
+    uint32_t num_logit_bias;
+    struct {
+        int32_t id;
+        float bias;
+    } logit_bias[ENGINE_LOGIT_BIAS_MAX];
+};
+void sampling_params_init(struct sampling_params *p); /* vLLM's defaults: temperature 1, no cuts */
+
+enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR };
+
+/* One sampled token (or, with prompt_logprobs, one prompt token). */
+struct engine_token {
+    int32_t id;
+    bool is_prompt;
+    enum finish_reason finish; /* not FINISH_NONE: this was the last; for FINISH_STOP by an
+                                  end-of-generation or stop id, id is that token */
+    bool has_token;            /* false: only the news that it is finished (abort, error) */
+    uint32_t index;            /* 0-based among sampled tokens */
+    float logprob;
+    uint32_t num_top;
+    struct {
+        int32_t id;
+        float logprob;
+    } top[ENGINE_TOP_LOGPROBS_MAX];
+    int64_t mono_ns;            /* when the engine had it */
+    uint32_t num_cached_tokens; /* prompt tokens that came from the prefix cache */
+};
+
+/* Called on the engine thread: must not block, allocate little, and not call back into the engine.
+ * After the call with token->finish set the engine never touches `user` again. */
+typedef void engine_sink_fn(void *user, const struct engine_token *token);
+
+struct engine_request {
+    const int32_t *prompt; /* copied by engine_submit */
+    uint32_t num_prompt;
+    struct sampling_params sampling;
+    engine_sink_fn *sink;
+    void *user;
+};
+
+/* Gives a running engine; the model is borrowed for its life. */
+MUST_CHECK enum errc engine_create(const struct model *m, const struct engine_options *opt,
+                                   struct engine **ret_e, struct error *err);
+/* Finishes every request with FINISH_ABORT, joins the thread. */
+void engine_destroy(struct engine *e);
+DEFINE_AUTO(engine, engine_destroy)
+
+/* Any thread. ERR_INVALID with field: prompt longer than max_model_len, a token id outside the
+ * vocabulary, a parameter out of its range. ERR_EXHAUSTED: too many are waiting. On error the sink
+ * is not called. ret_id names the request for engine_abort. */
+MUST_CHECK enum errc engine_submit(struct engine *e, const struct engine_request *rq,
+                                   uint64_t *ret_id, struct error *err);
+/* Any thread; unknown or finished ids are ignored. The sink gets FINISH_ABORT soon after. */
+void engine_abort(struct engine *e, uint64_t id);
+
+/* Figures for /metrics and health; any thread. */
+struct engine_stats {
+    uint32_t num_running, num_waiting;
+    uint32_t num_blocks, num_blocks_used;
+    uint64_t prompt_tokens_total, generation_tokens_total;
+    uint64_t prefix_queries_total, prefix_hits_total; /* in tokens */
+    uint64_t preemptions_total, steps_total, step_tokens_total;
+};
+void engine_stats(const struct engine *e, struct engine_stats *ret_stats);
+
+uint32_t engine_max_model_len(const struct engine *e);
+uint32_t engine_max_num_seqs(const struct engine *e);
+
+#endif
