@@ -1,0 +1,48 @@
+/* Who is calling: client certificates and bearer tokens to identities. Immutable once loaded;
+ * read by all server threads. (Authorization, what an identity may do, is kube-compat/authz.) */
+#ifndef CORE_AUTH_H
+#define CORE_AUTH_H
+
+#include "core/base/mem.h"
+
+struct auth;
+
+enum { AUTH_GROUPS_MAX = 16, AUTH_NAME_BYTES_MAX = 256 };
+
+struct auth_identity {
+    char name[AUTH_NAME_BYTES_MAX]; /* certificate CN, or the token's user; "system:anonymous" */
+    char groups[AUTH_GROUPS_MAX][AUTH_NAME_BYTES_MAX]; /* certificate O=..., token's groups */
+    uint32_t num_groups;
+    bool anonymous;
+    bool admin; /* member of system:masters */
+};
+
+/* Loads `data_dir`/pki, making at first start: a CA, a server certificate (SANs: localhost,
+ * loopback addresses, host name, host addresses, `extra_sans`), an admin client certificate
+ * (CN=admin, O=system:masters), and tokens.csv ("token,user,uid,\"group1,group2\"", Kubernetes'
+ * static token file) with one random admin token. Files 0600, directory 0700. Certificates near
+ * expiry are made anew at start. */
+struct auth_options {
+    const char *data_dir;
+    const char *const *extra_sans; /* NULL-terminated, may be NULL */
+};
+MUST_CHECK enum errc auth_open(const struct auth_options *opt, struct auth **ret_auth,
+                               struct error *err);
+void auth_close(struct auth *a);
+DEFINE_AUTO(auth, auth_close)
+
+/* authorization: the header's value or NULL; peer: identity of a verified client certificate or
+ * NULL. A bad token is ERR_UNAUTHENTICATED even beside a good certificate; neither present gives an
+ * anonymous identity and OK. Constant-time comparison. */
+MUST_CHECK enum errc auth_identify(const struct auth *a, const char *authorization,
+                                   const struct auth_identity *peer,
+                                   struct auth_identity *ret_identity, struct error *err);
+
+const char *auth_ca_pem(const struct auth *a); /* borrowed */
+
+/* Gives kubeconfig text for `server` ("https://127.0.0.1:6443"); user "admin" carries the admin
+ * client certificate. Other names: a fresh client certificate with that CN and no groups. */
+MUST_CHECK enum errc auth_kubeconfig(const struct auth *a, const char *server, const char *user,
+                                     char **ret_yaml, struct error *err);
+
+#endif

@@ -1,0 +1,40 @@
+/* Configuration of `inferd serve`: one table of keys (type, default, bounds, help) drives the YAML
+ * file, the command line and the documentation. Unknown keys are refused with their line. */
+#ifndef CORE_CONFIG_H
+#define CORE_CONFIG_H
+
+#include "core/base/buf.h"
+
+struct config {
+    char *data_dir;
+    char *kube_listen;    /* "127.0.0.1:6443" */
+    char *gateway_listen; /* "127.0.0.1:8080" */
+    char *models_dir;     /* "": data_dir/models */
+    char *hf_cache_dir;   /* "": $HF_HOME/hub or ~/.cache/huggingface/hub */
+    char *domain;         /* "example.com": hosts are NAME.NAMESPACE.domain */
+    char *node_name;      /* "": the host's name */
+    char *log_level;
+    char *tls_sans; /* comma separated */
+    char *web_root;
+    bool cpu_fallback;         /* pods that ask for GPUs may run on the CPU */
+    int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
+    int64_t gateway_queue_max; /* requests held per service while replicas start */
+    int64_t gateway_hold_seconds;
+    int64_t body_bytes_max;     /* gateway and API request bodies */
+    int64_t log_file_bytes_max; /* per container log file before it rotates */
+    int64_t log_files_max;
+    int64_t event_ttl_seconds;
+    int64_t history_events_max;
+    int64_t replica_open_files_max;
+};
+
+/* Defaults, then the file (path NULL: /etc/inferd/inferd.yaml when it exists). Errors: file, line,
+ * key, value, bound. */
+MUST_CHECK enum errc config_load(const char *path, struct config *ret_config, struct error *err);
+/* One "--key value" of the command line over it; the spelling is the key's with dashes. */
+MUST_CHECK enum errc config_set(struct config *c, const char *key, const char *value,
+                                struct error *err);
+void config_deinit(struct config *c);
+void config_help(struct buf *out); /* one line a key: name, type, default, bounds, help */
+
+#endif

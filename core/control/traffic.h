@@ -1,0 +1,70 @@
+/* The traffic table: what the gateway knows. An immutable snapshot that the control thread makes
+ * anew when something changes; readers take a reference and never lock for longer than that.
+ *
+ * Replicas are shared between snapshots, so that their in-flight counters survive a change. */
+#ifndef CORE_CONTROL_TRAFFIC_H
+#define CORE_CONTROL_TRAFFIC_H
+
+#include "core/base/mem.h"
+
+struct traffic_replica {
+    _Atomic uint32_t refs;
+    _Atomic uint32_t in_flight; /* requests now; the gateway counts */
+    _Atomic uint64_t requests_total;
+    char *pod;      /* pod name */
+    char *uds_path; /* where it serves HTTP/1.1 */
+};
+
+struct traffic_revision {
+    const char *name; /* "demo-predictor-00001" */
+    uint32_t percent;
+    struct traffic_replica **replicas; /* ready ones */
+    uint32_t num_replicas;
+};
+
+struct traffic_service {
+    const char *ns, *name;     /* of the InferenceService */
+    const char *const *hosts;  /* NULL-terminated: demo.default.DOMAIN, demo-predictor.default... */
+    const char *const *models; /* NULL-terminated: served model names */
+    const char *not_ready_reason; /* why there is no replica, for the 503's message; NULL: ready */
+    struct traffic_revision *revisions;
+    uint32_t num_revisions;
+    uint32_t container_concurrency; /* requests per replica at once; 0: unbounded */
+    bool waiting_may_help;          /* replicas are starting: hold the request within bounds */
+};
+
+struct traffic_table {
+    _Atomic uint32_t refs;
+    uint64_t version;
+    struct arena *arena;              /* all of the above but the replicas */
+    struct traffic_service *services; /* sorted by ns, name */
+    uint32_t num_services;
+};
+
+/* The place where the current table hangs. */
+struct traffic;
+struct traffic *traffic_create(void);
+void traffic_destroy(struct traffic *t);
+DEFINE_AUTO(traffic, traffic_destroy)
+
+void traffic_publish(struct traffic *t, struct traffic_table *table); /* takes; wakes waiters */
+struct traffic_table *traffic_current(struct traffic *t);             /* shares; never NULL */
+void traffic_table_unref(struct traffic_table *table);
+DEFINE_AUTO(traffic_table, traffic_table_unref)
+
+/* Called (from the control thread) after each publish; for holds that wait for a replica. */
+typedef void traffic_changed_fn(void *user);
+void traffic_on_change(struct traffic *t, traffic_changed_fn *fn, void *user);
+
+struct traffic_table *traffic_table_create(void); /* empty; version and arena set */
+struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path);
+struct traffic_replica *traffic_replica_ref(struct traffic_replica *r);
+void traffic_replica_unref(struct traffic_replica *r);
+
+/* Pure pick: revision by weight (counter-based, exact to one request in 100), then the ready
+ * replica with the fewest in flight, ties by `ticket`. NULL when no revision with weight has a
+ * replica with room. */
+struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
+                                     const struct traffic_revision **ret_revision);
+
+#endif

@@ -1,0 +1,113 @@
+/* HTTP server: the sole user of libmicrohttpd.
+ *
+ * A server owns a few threads (a pool) that parse requests, call the handler and push bytes. The
+ * handler must not wait for a token or for another client: it either answers at once, or keeps the
+ * exchange and answers later from any thread. While nothing is to be sent the connection is parked
+ * and costs no thread.
+ *
+ * An exchange is one request and its answer. The handler gets it with the whole body read (bounded
+ * by body_bytes_max: a larger one is answered 413 before the handler runs). Exactly one of
+ * http_reply*() or http_stream_begin() must be called for it, once; then (for a stream)
+ * http_stream_end() once. After that call the exchange is gone: do not touch it. Everything that
+ * the accessors return is borrowed until then.
+ *
+ * Client gone: a parked connection notices that the client left only when something is written, so
+ * streams get on_tick() every HTTP_TICK_SECONDS to write a keep-alive; http_stream_write() gives
+ * false once the client is gone, and on_gone() is called once (from a server thread) as soon as the
+ * server knows. An exchange that is kept for a plain reply gets on_gone() too where the connection
+ * can be watched (the socket is polled for hang-up while parked). */
+#ifndef CORE_HTTP_H
+#define CORE_HTTP_H
+
+#include <jansson.h>
+
+#include "core/auth.h"
+#include "core/base/buf.h"
+
+struct http_server;
+struct http_exchange;
+struct tls;
+
+typedef void http_handler_fn(struct http_exchange *x, void *user);
+
+enum {
+    HTTP_TICK_SECONDS = 5,
+    HTTP_STREAM_BYTES_MAX = 1 << 20, /* unsent bytes of one stream; see http_stream_write */
+};
+
+struct http_server_options {
+    const char *listen;   /* "127.0.0.1:8080", "[::]:8080", "unix:/path"; port 0: any free one */
+    uint32_t num_threads; /* 0: 4 */
+    uint32_t connections_max; /* 0: 4096 */
+    size_t body_bytes_max;    /* 0: 4 MiB */
+    struct tls *tls;          /* NULL: plain; borrowed for the server's life */
+    const struct auth *auth;  /* NULL: every request is anonymous-but-allowed (identity NULL);
+                                 else bearer tokens and client certificates are resolved by it */
+    http_handler_fn *handler;
+    void *user;
+};
+
+MUST_CHECK enum errc http_server_start(const struct http_server_options *opt,
+                                       struct http_server **ret_server, struct error *err);
+/* "127.0.0.1:43567": where it really listens. Borrowed. */
+const char *http_server_address(const struct http_server *s);
+/* Refuses new connections and new requests (503 + Connection: close); open streams go on. */
+void http_server_drain(struct http_server *s);
+uint32_t http_server_num_open(const struct http_server *s); /* exchanges not finished */
+/* Ends every stream, joins the threads. Owners of kept exchanges must have let go, or see on_gone.
+ */
+void http_server_stop(struct http_server *s);
+DEFINE_AUTO(http_server, http_server_stop)
+
+/* The request. */
+const char *http_method(const struct http_exchange *x);
+const char *
+http_path(const struct http_exchange *x); /* percent-decoded; no NUL, no "..": else 400 */
+const char *http_raw_path(const struct http_exchange *x);  /* as sent, without the query */
+const char *http_raw_query(const struct http_exchange *x); /* as sent, "" when none */
+const char *http_header(const struct http_exchange *x, const char *name); /* NULL: absent */
+const char *http_query(const struct http_exchange *x, const char *name); /* decoded; NULL: absent */
+bool http_query_bool(const struct http_exchange *x, const char *name);   /* kube-wire rule 8 */
+const char *http_body(const struct http_exchange *x, size_t *ret_len);   /* NUL-terminated */
+const struct auth_identity *
+http_identity(const struct http_exchange *x); /* NULL: server without auth */
+const char *
+http_request_id(const struct http_exchange *x);    /* X-Request-Id if sane, else made here;
+                                                     echoed as X-Request-Id on the answer */
+struct arena *http_arena(struct http_exchange *x); /* lives until the exchange is gone; use it only
+                                                      from the thread that holds the exchange */
+void http_each_header(const struct http_exchange *x,
+                      void (*fn)(void *user, const char *name, const char *value), void *user);
+
+/* The answer. Headers first (any time before the reply), then one reply. */
+void http_set_header(struct http_exchange *x, const char *name, const char *value);
+void http_add_warning(struct http_exchange *x, const char *text); /* Warning: 299 - "text" */
+void http_reply(struct http_exchange *x, int status, const char *content_type, const void *body,
+                size_t len); /* copies body */
+void http_reply_text(struct http_exchange *x, int status, const char *text);
+void http_reply_json(struct http_exchange *x, int status, const json_t *body); /* borrows */
+
+/* A streamed answer. Headers go out at once. */
+struct http_stream_callbacks {
+    void (*on_tick)(struct http_exchange *x,
+                    void *user); /* may be NULL; server thread; may write */
+    void (*on_gone)(struct http_exchange *x, void *user); /* may be NULL; after it the exchange is
+                                                             still yours: call http_stream_end() */
+    void (*on_drained)(struct http_exchange *x,
+                       void *user); /* may be NULL: unsent bytes fell below
+                                      half the bound after a refused write */
+    void *user;
+};
+void http_stream_begin(struct http_exchange *x, int status, const char *content_type,
+                       const struct http_stream_callbacks *cb);
+/* Any thread, never blocks. False: the client is gone, or HTTP_STREAM_BYTES_MAX would be passed
+ * (then nothing was taken; http_stream_gone() tells which). */
+bool http_stream_write(struct http_exchange *x, const void *data, size_t len);
+bool http_stream_gone(const struct http_exchange *x);
+void http_stream_end(struct http_exchange *x); /* the last call; what was written is still sent */
+
+/* For exchanges kept for a plain reply: called once if the client leaves first; you still reply. */
+void http_on_gone(struct http_exchange *x, void (*fn)(struct http_exchange *x, void *user),
+                  void *user);
+
+#endif

@@ -1,0 +1,22 @@
+/* TLS: the sole user of mbedTLS on sockets. One epoll thread does handshakes and records for all
+ * connections and hands the HTTP server the plain side of a socketpair. */
+#ifndef CORE_TLS_H
+#define CORE_TLS_H
+
+#include "core/auth.h"
+
+struct tls;
+
+/* Certificates come from auth (server certificate, CA for optional client certificates). TLS 1.2+,
+ * ALPN http/1.1. Handshake deadline and number of connections are bounded. */
+MUST_CHECK enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *err);
+void tls_stop(struct tls *t);
+DEFINE_AUTO(tls, tls_stop)
+
+/* Takes a connected TCP socket. When the handshake is done, calls on_plain from the TLS thread with
+ * the plain side (callee owns it) and the client certificate's identity (NULL: none; borrowed for
+ * the call). */
+typedef void tls_plain_fn(void *user, int plain_fd, const struct auth_identity *peer);
+void tls_accept(struct tls *t, int socket_fd, tls_plain_fn *on_plain, void *user);
+
+#endif
