@@ -1,0 +1,78 @@
+/* Supervisor: one pod, one child process. Starts it, watches it through a pidfd, asks it over its
+ * Unix socket whether it is ready, stops it gracefully, reports how it ended.
+ *
+ * Owned by the control thread: nothing here locks. It decides nothing about restarts; that is the
+ * pod controller's (core/control/pod.c), a pure decider. Children get an own process group,
+ * no-new-privs, rlimits, a parent-death signal, and a pid file, so that a daemon that was killed
+ * leaves no orphan behind: supervisor_create() ends what the last one left. */
+#ifndef CORE_NODE_SUPERVISOR_H
+#define CORE_NODE_SUPERVISOR_H
+
+#include "core/base/mem.h"
+#include "core/node/podlog.h"
+
+struct supervisor;
+
+enum { SUPERVISOR_MESSAGE_BYTES_MAX = 4096 };
+
+struct replica_spec {
+    const char *ns, *pod, *uid, *container;
+    uint32_t restart;        /* restartCount of this run */
+    const char *const *argv; /* NULL-terminated; argv[0] is the program's path */
+    const char *const *env;  /* NULL-terminated "K=V", added to a minimal environment */
+    const char *uds_path;    /* where it will serve HTTP; NULL: ready as soon as it runs */
+    const char *health_path; /* "/health" */
+    int64_t open_files_max;
+    int64_t memory_bytes_max; /* 0: none (RLIMIT_AS is not used: mapped weights would count) */
+};
+
+enum replica_phase {
+    REPLICA_STARTING,
+    REPLICA_READY,
+    REPLICA_UNREADY,
+    REPLICA_STOPPING,
+    REPLICA_EXITED
+};
+
+struct replica_state {
+    enum replica_phase phase;
+    int32_t pid;
+    int exit_code; /* when EXITED; 128 + signal when a signal ended it */
+    int signal;    /* 0: exited by itself */
+    int64_t started_ms, ready_ms, finished_ms;  /* wall clock; 0: not yet */
+    char message[SUPERVISOR_MESSAGE_BYTES_MAX]; /* termination message: what the process wrote to
+                                                   $INFERD_TERMINATION_LOG, else its last log lines
+                                                 */
+};
+
+/* The seam for tests of the pod controller: the supervisor is one implementation, a fake the other.
+ */
+struct replica_driver {
+    enum errc (*start)(void *self, const struct replica_spec *spec, struct error *err);
+    /* SIGTERM now, SIGKILL after grace_ms (0: SIGKILL at once). A shorter grace replaces a longer.
+     */
+    void (*stop)(void *self, const char *uid, int64_t grace_ms);
+    bool (*get)(void *self, const char *uid, struct replica_state *ret_state); /* false: unknown */
+    void (*forget)(void *self, const char *uid); /* an EXITED replica's record */
+    void *self;
+};
+
+struct supervisor_options {
+    const char *run_dir;   /* sockets, pid files, termination logs */
+    struct podlog *podlog; /* borrowed */
+    void (*on_change)(void *user,
+                      const char *uid); /* phase changed; called from supervisor_poll() */
+    void *user;
+};
+
+MUST_CHECK enum errc supervisor_create(const struct supervisor_options *opt,
+                                       struct supervisor **ret_s, struct error *err);
+/* Ends every child (SIGTERM, then SIGKILL after grace_ms), waits for them. */
+void supervisor_destroy(struct supervisor *s, int64_t grace_ms);
+
+struct replica_driver supervisor_driver(struct supervisor *s);
+int supervisor_fd(struct supervisor *s); /* readable (epoll fd) when supervisor_poll() has work */
+/* Handles what is due; gives how many ms until it wants to be called again (-1: only by its fd). */
+int supervisor_poll(struct supervisor *s, int64_t now_mono_ms);
+
+#endif

@@ -1,0 +1,35 @@
+/* The Kubernetes dialect: one HTTP handler for the API server's port.
+ *
+ * Kinds are data: CustomResourceDefinition documents embedded from kube-compat/kinds/. Discovery,
+ * OpenAPI, validation, defaulting, pruning, Table output and patching come from them. */
+#ifndef KUBE_COMPAT_KUBE_H
+#define KUBE_COMPAT_KUBE_H
+
+#include <jansson.h>
+
+#include "core/http.h"
+#include "core/node/podlog.h"
+#include "core/store.h"
+
+struct kube;
+
+/* Called on create and update, after validation: see control_admit(). */
+typedef enum errc kube_admit_fn(const char *group, const char *resource, json_t *object,
+                                const json_t *old, json_t *warnings, struct error *err);
+
+struct kube_options {
+    struct store *store; /* borrowed, like all here, for the kube's life */
+    struct podlog *podlog;
+    kube_admit_fn *admit;
+    int64_t event_ttl_seconds;  /* Events older than this are dropped */
+    const char *server_address; /* "127.0.0.1:6443", for discovery */
+};
+
+MUST_CHECK enum errc kube_create(const struct kube_options *opt, struct kube **ret_k,
+                                 struct error *err);
+void kube_destroy(struct kube *k); /* ends every watch and log stream first */
+DEFINE_AUTO(kube, kube_destroy)
+
+http_handler_fn kube_handle; /* user: the struct kube */
+
+#endif
