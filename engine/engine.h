@@ -16,7 +16,8 @@ struct engine_options {
     uint32_t max_num_batched_tokens; /* 0: 512 on the CPU */
     uint32_t max_num_waiting;        /* 0: 1024; beyond it engine_submit gives ERR_EXHAUSTED */
     uint32_t block_size;             /* 0: 16 */
-    uint64_t kv_cache_bytes;         /* 0: enough for max_num_seqs/4 full contexts, within memory */
+    uint64_t kv_cache_bytes;         /* 0: enough for max_num_seqs/4 full contexts, within half of
+                                        the memory that is free; at least one must fit */
     uint32_t num_threads;            /* 0: all that this process may use */
     bool disable_prefix_caching;
     bool reference; /* exact F32 path */
@@ -37,7 +38,7 @@ struct sampling_params {
     bool ignore_eos;
     int32_t num_logprobs; /* -1: none; k: the sampled token's and the k best, k <= 20 */
     bool prompt_logprobs; /* also for the prompt's tokens (completions' echo) */
-    uint32_t max_tokens;  /* >= 1 */
+    uint32_t max_tokens;  /* >= 1; cut to what max_model_len leaves behind the prompt */
     uint32_t min_tokens;
     uint32_t num_stop_ids;
     int32_t stop_ids[ENGINE_STOP_IDS_MAX];
@@ -51,21 +52,26 @@ void sampling_params_init(struct sampling_params *p); /* vLLM's defaults: temper
 
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR };
 
-/* One sampled token (or, with prompt_logprobs, one prompt token). */
+/* A candidate of one position and its natural logarithm of probability. */
+struct engine_top {
+    int32_t id;
+    float logprob;
+};
+
+/* One sampled token (or, with prompt_logprobs, one prompt token). Log probabilities are those of
+ * the model's own distribution, before penalties, temperature and cuts. */
 struct engine_token {
     int32_t id;
-    bool is_prompt;
+    bool is_prompt; /* the prompt's second and later tokens, in order, before the first sampled one;
+                       the first has nothing that predicts it and is not reported */
     enum finish_reason finish; /* not FINISH_NONE: this was the last; for FINISH_STOP by an
                                   end-of-generation or stop id, id is that token */
     bool has_token;            /* false: only the news that it is finished (abort, error) */
-    uint32_t index;            /* 0-based among sampled tokens */
-    float logprob;
+    uint32_t index; /* 0-based among sampled tokens; of a prompt token: its place there */
+    float logprob;  /* 0 unless log probabilities were asked for */
     uint32_t num_top;
-    struct {
-        int32_t id;
-        float logprob;
-    } top[ENGINE_TOP_LOGPROBS_MAX];
-    int64_t mono_ns;            /* when the engine had it */
+    struct engine_top top[ENGINE_TOP_LOGPROBS_MAX]; /* best first, the lower id first when equal */
+    int64_t mono_ns;                                /* when the engine had it */
     uint32_t num_cached_tokens; /* prompt tokens that came from the prefix cache */
 };
 
@@ -73,12 +79,17 @@ struct engine_token {
  * After the call with token->finish set the engine never touches `user` again. */
 typedef void engine_sink_fn(void *user, const struct engine_token *token);
 
+/* Sees the model's raw logits [V] just before the sink gets the token they led to; borrowed for the
+ * call. For tools that compare distributions; same rules as for the sink. */
+typedef void engine_logits_fn(void *user, const float *logits, uint32_t vocab_size);
+
 struct engine_request {
     const int32_t *prompt; /* copied by engine_submit */
     uint32_t num_prompt;
     struct sampling_params sampling;
     engine_sink_fn *sink;
     void *user;
+    engine_logits_fn *on_logits; /* NULL: nobody looks */
 };
 
 /* Gives a running engine; the model is borrowed for its life. */
