@@ -2,7 +2,12 @@
  *
  * inferd has no images: an image name selects a runtime that this machine has. Images of
  * vllm/vllm-openai, KServe's huggingfaceserver and inferd's own are served by `inferd engine` with
- * vLLM's spelling of the options. */
+ * their own spelling of the options (core/base/engine_args.h). $(NAME) in args is replaced from the
+ * container's env, as Kubernetes does.
+ *
+ * The model is what --model (or --model_id, --model_dir, the first word) says. "/mnt/models" there
+ * stands for the Pod's annotation internal.serving.kserve.io/storage-initializer-sourceuri, which
+ * KServe's controller writes from storageUri; it is also used when no option names a model. */
 #ifndef CORE_NODE_REPLICA_COMMAND_H
 #define CORE_NODE_REPLICA_COMMAND_H
 
@@ -11,12 +16,14 @@
 #include "core/base/mem.h"
 #include "core/base/model_path.h"
 
+#define REPLICA_SOURCE_URI_ANNOTATION "internal.serving.kserve.io/storage-initializer-sourceuri"
+
 struct replica_command {
     char **argv;           /* NULL-terminated */
     char **env;            /* NULL-terminated "K=V" */
     char *model_reference; /* as the pod says it: "meta-llama/Llama-3.1-8B-Instruct" */
     char *model_path;      /* where it is here */
-    char *served_model_name;
+    char **served_names;   /* NULL-terminated; at least one */
     char *uds_path;
     char **warnings; /* NULL-terminated: options accepted without effect */
 };

@@ -23,7 +23,6 @@ struct replica_spec {
     const char *uds_path;    /* where it will serve HTTP; NULL: ready as soon as it runs */
     const char *health_path; /* "/health" */
     int64_t open_files_max;
-    int64_t memory_bytes_max; /* 0: none (RLIMIT_AS is not used: mapped weights would count) */
 };
 
 enum replica_phase {
