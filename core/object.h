@@ -17,14 +17,18 @@ struct object_key {
 const char *object_key(struct object_key *out, const char *group, const char *resource,
                        const char *ns, const char *name);
 
-/* Walks "spec.template.metadata"; NULL when absent. Dots inside keys: use object_at_n. Borrowed. */
+/* Walks "spec.containers.0.name" (a number counts into an array); NULL when absent. Borrowed. A key
+ * that has dots in it cannot be named this way: see object_label(), or json_object_get(). */
 json_t *object_at(const json_t *o, const char *path);
 const char *object_str(const json_t *o, const char *path); /* NULL: absent or not a string */
 int64_t object_int(const json_t *o, const char *path, int64_t otherwise);
 bool object_bool(const json_t *o, const char *path, bool otherwise);
-/* Sets (takes value), making objects on the way; json_null() values are stored as null. */
+/* Sets (takes value), making objects on the way (what was there and is not one is replaced);
+ * json_null() values are stored as null. */
 void object_set(json_t *o, const char *path, json_t *value);
 void object_delete(json_t *o, const char *path);
+
+enum { OBJECT_PATH_BYTES_MAX = 256 }; /* a longer path is a broken invariant */
 
 const char *object_name(const json_t *o);
 const char *object_namespace(const json_t *o); /* NULL: cluster-scoped */

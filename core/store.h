@@ -53,7 +53,13 @@ void store_list_deinit(struct store_list *list);
 #define AUTO_STORE_LIST __attribute__((cleanup(store_list_deinit))) struct store_list
 int64_t store_revision(struct store *st);
 
-enum { STORE_EXPECT_ANY = -1, STORE_EXPECT_ABSENT = 0 };
+enum {
+    STORE_EXPECT_ANY = -1,
+    STORE_EXPECT_ABSENT = 0,
+    STORE_KEY_BYTES_MAX = 1024,
+    STORE_OBJECT_BYTES_MAX = 4 << 20, /* of JSON: ERR_TOO_LARGE */
+    STORE_OBJECT_DEPTH_MAX = 512,     /* of nested values: ERR_INVALID */
+};
 struct store_write {
     const char *key;
     json_t *object;          /* taken; NULL deletes */
@@ -61,9 +67,10 @@ struct store_write {
 };
 /* Writes all or nothing; returns after the commit is durable and published. ERR_EXISTS (ABSENT but
  * present), ERR_CONFLICT (another revision is current), ERR_NOT_FOUND (delete of, or expectation
- * on, what is not there). A write that equals what is there (ignoring resourceVersion) makes no
- * revision and gives the current object. ret_o may be NULL; with several writes it is the last
- * one's object; for a delete the last state with the revision of the deletion. */
+ * on, what is not there), ERR_IO (the disk refused; nothing has changed), ERR_EXHAUSTED. A write
+ * that equals what is there (ignoring resourceVersion) makes no revision and gives the current
+ * object. ret_o may be NULL; with several writes it is the last one's object; for a delete the last
+ * state with the revision of the deletion. */
 MUST_CHECK enum errc store_commit(struct store *st, const struct store_write *writes,
                                   size_t num_writes, struct store_object **ret_o,
                                   struct error *err);
@@ -84,13 +91,15 @@ struct store_event {
 struct store_watch;
 /* Called from the store thread when events may be waiting: must not block or call the store. */
 typedef void store_notify_fn(void *user);
-/* Events with revision > from, for keys starting with prefix. ERR_GONE: history does not reach back
- * to `from`. */
+/* Events with revision > from, for keys starting with prefix; those that happened already are
+ * waiting. ERR_GONE: history does not reach back to `from`; ERR_EXHAUSTED. Hold no lock that
+ * notify takes while opening or closing a watch. A watch is used by one thread at a time. */
 MUST_CHECK enum errc store_watch_open(struct store *st, const char *prefix, int64_t from,
                                       store_notify_fn *notify, void *user,
                                       struct store_watch **ret_w, struct error *err);
 /* Next event, borrowed until the next call. False and OK: none waiting, *ret_progress is the
- * revision up to which everything was seen (for bookmarks). False and ERR_GONE: fell behind. */
+ * revision up to which everything was seen (for bookmarks). False and ERR_GONE: fell behind what is
+ * kept; False and another code: old events could not be read from disk. */
 bool store_watch_next(struct store_watch *w, struct store_event *ret_event, int64_t *ret_progress,
                       enum errc *ret_code);
 void store_watch_close(struct store_watch *w); /* after it notify is never called again */
