@@ -36,8 +36,12 @@ struct tokenizer_encode_options {
     bool parse_special; /* "<|im_end|>" in the text is the token, not eleven characters */
 };
 
+enum { TOKENIZER_TEXT_BYTES_MAX = 64 << 20 };
+
 /* Appends the ids of text[0..len) to ids. Invalid UTF-8 becomes U+FFFD per bad byte, or byte
- * tokens. */
+ * tokens. Empty text has no ids, special ones neither. On failure ids is as before. ERR_TOO_LARGE:
+ * more than TOKENIZER_TEXT_BYTES_MAX; ERR_EXHAUSTED: the model's own expressions explode on this
+ * text. */
 MUST_CHECK enum errc tokenizer_encode(const struct tokenizer *tk, const char *text, size_t len,
                                       struct tokenizer_encode_options opt, struct token_ids *ids,
                                       struct error *err);
@@ -46,6 +50,10 @@ MUST_CHECK enum errc tokenizer_encode(const struct tokenizer *tk, const char *te
  */
 void tokenizer_decode(const struct tokenizer *tk, const int32_t *ids, size_t num_ids,
                       bool skip_special, struct buf *out);
+
+/* Takes out the spaces before punctuation and contractions that Hugging Face's
+ * clean_up_tokenization_spaces means. Not part of decoding: it does not give the text back. */
+void tokenizer_clean_up_spaces(struct buf *text);
 
 /* The bytes of one token as they stand inside a text; borrowed for the tokenizer's life. */
 const char *tokenizer_piece(const struct tokenizer *tk, int32_t id, size_t *ret_len);
@@ -60,7 +68,8 @@ bool tokenizer_adds_bos(const struct tokenizer *tk);
 const char *tokenizer_chat_template(const struct tokenizer *tk); /* NULL: the model brings none */
 
 /* Streaming detokenizer: one per running completion. Holds back bytes until they are whole UTF-8,
- * and strips the leading space where the tokenizer would. */
+ * and strips the leading space where the tokenizer would: set `started` after detokenizer_init()
+ * when the text goes on from a prompt, to keep that space. */
 struct detokenizer {
     const struct tokenizer *tk;
     bool skip_special, started;

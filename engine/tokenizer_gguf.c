@@ -1,0 +1,362 @@
+/* Tokenizers from GGUF metadata, the tokenizer.ggml.* keys:
+ *
+ *   model             "llama" SentencePiece-style BPE, "gpt2" byte-level BPE, "bert" WordPiece
+ *   pre               which expressions cut the text (byte-level BPE)
+ *   tokens [V]        spellings: "\u2581the", "\u0120the", "<0x0A>", "<|im_end|>"
+ *   token_type [V]    enum token_kind; absent: all normal
+ *   scores [V]        SentencePiece's
+ *   merges            "left right", best first
+ *   bos_token_id ...  and add_bos_token, add_eos_token, add_space_prefix,
+ *                     remove_extra_whitespaces
+ *
+ * Only normal tokens can come out of plain text. Control tokens match where special tokens are
+ * parsed, user-defined ones always. */
+#include "engine/tokenizer_state.h"
+
+#include "engine/gguf.h"
+#include "engine/tokenizer_unicode.h"
+
+#define KEY(name)  "tokenizer.ggml." name
+#define SPACE_MARK "\xE2\x96\x81" /* U+2581 */
+
+enum family { FAMILY_SPM, FAMILY_BYTE_LEVEL, FAMILY_WORDPIECE };
+
+struct loader {
+    const struct gguf *g;
+    struct tokenizer *tk;
+    enum family family;
+    struct gguf_array tokens, types;
+    bool has_types;
+    struct buf piece, key; /* scratch */
+};
+
+static enum errc read_family(struct loader *l, struct error *err) {
+    static const char *const names[] = {
+        [FAMILY_SPM] = "llama", [FAMILY_BYTE_LEVEL] = "gpt2", [FAMILY_WORDPIECE] = "bert"};
+    struct gguf_string model;
+    if (!gguf_has(l->g, KEY("model")))
+        return err_set(err, ERR_NOT_FOUND, "no tokenizer: the key " KEY("model") " is missing");
+    if (gguf_get_string(l->g, KEY("model"), &model, err))
+        return err->code;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strlen(names[i]) == model.len && !memcmp(names[i], model.data, model.len)) {
+            l->family = (enum family)i;
+            return OK;
+        }
+    }
+    if ((model.len == 4 && !memcmp(model.data, "none", 4)) ||
+        (model.len == 8 && !memcmp(model.data, "no_vocab", 8)))
+        return err_set(err, ERR_NOT_FOUND, "no tokenizer: " KEY("model") " is \"none\"");
+    return err_set(err, ERR_INVALID, KEY("model") ": \"%.*s\" is not one of llama, gpt2, bert",
+                   model.len > 60 ? 60 : (int)model.len, model.data);
+}
+
+static enum token_kind kind_of(const struct loader *l, uint32_t id, struct gguf_string text) {
+    if (l->has_types)
+        return (enum token_kind)gguf_array_int(&l->types, id);
+    if (l->family == FAMILY_SPM && tokenizer_byte_token(text.data, text.len) >= 0)
+        return TOKEN_BYTE;
+    return TOKEN_NORMAL;
+}
+
+static void append_without_marks(struct buf *out, const char *s, size_t len) {
+    for (size_t i = 0; i < len;) {
+        bool mark = len - i >= 3 && !memcmp(s + i, SPACE_MARK, 3);
+        buf_putc(out, mark ? ' ' : s[i]);
+        i += mark ? 3 : 1;
+    }
+}
+
+/* Sets token `id` by its family's spelling. */
+static enum errc set_token(struct loader *l, uint32_t id, struct error *err) {
+    struct vocab *v = &l->tk->vocab;
+    struct gguf_string text = gguf_array_string(&l->tokens, id);
+    enum token_kind kind = kind_of(l, id, text);
+    struct vocab_spelling s = {.key = text.data, .key_len = text.len};
+    bool matchable = kind == TOKEN_NORMAL || kind == TOKEN_UNUSED;
+    buf_clear(&l->piece);
+    if (kind == TOKEN_BYTE) {
+        int byte = tokenizer_byte_token(text.data, text.len);
+        if (byte < 0)
+            return err_set(err, ERR_INVALID,
+                           "token %u: a byte token must read <0x00> to <0xFF>, not \"%.*s\"", id,
+                           text.len > 20 ? 20 : (int)text.len, text.data);
+        buf_putc(&l->piece, (char)byte);
+        v->byte_ids[byte] = (int32_t)id;
+        s.piece = l->piece.data;
+        s.piece_len = 1;
+    } else if (matchable && l->family == FAMILY_BYTE_LEVEL) {
+        matchable = tokenizer_letters_to_bytes(text.data, text.len, &l->piece);
+        if (matchable) {
+            s.key = l->piece.data;
+            s.key_len = l->piece.len;
+        }
+        if (matchable && s.key_len == 1)
+            v->byte_ids[(unsigned char)s.key[0]] = (int32_t)id;
+    } else if (matchable) {
+        append_without_marks(&l->piece, text.data, text.len);
+        s.piece = l->piece.data;
+        s.piece_len = l->piece.len;
+    }
+    return vocab_set(v, id, &s, kind, matchable, err);
+}
+
+static enum errc load_tokens(struct loader *l, struct error *err) {
+    if (gguf_get_strings(l->g, KEY("tokens"), &l->tokens, err) ||
+        vocab_init(&l->tk->vocab, l->tokens.len, err))
+        return err_wrap(err, KEY("tokens"));
+    l->has_types = gguf_has(l->g, KEY("token_type"));
+    if (l->has_types && gguf_get_ints(l->g, KEY("token_type"), &l->types, err))
+        return err->code;
+    if (l->has_types && l->types.len != l->tokens.len)
+        return err_set(err, ERR_INVALID, KEY("token_type") ": %llu entries for %llu tokens",
+                       (unsigned long long)l->types.len, (unsigned long long)l->tokens.len);
+    for (uint32_t id = 0; id < l->tk->vocab.len; id++) {
+        int64_t kind = l->has_types ? gguf_array_int(&l->types, id) : TOKEN_NORMAL;
+        if (kind < TOKEN_NORMAL || kind > TOKEN_BYTE)
+            return err_set(err, ERR_INVALID, KEY("token_type") "[%u]: %lld is not 1 to 6", id,
+                           (long long)kind);
+        if (set_token(l, id, err))
+            return err_wrap(err, KEY("tokens"));
+    }
+    vocab_index(&l->tk->vocab);
+    return OK;
+}
+
+static void load_special_tokens(struct loader *l) {
+    struct vocab *v = &l->tk->vocab;
+    for (uint32_t id = 0; id < v->len; id++) {
+        enum token_kind kind = v->tokens[id].kind;
+        if (kind != TOKEN_CONTROL && kind != TOKEN_USER_DEFINED && kind != TOKEN_UNKNOWN)
+            continue;
+        size_t len;
+        struct special_token t = {.id = (int32_t)id, .control = kind != TOKEN_USER_DEFINED};
+        t.text = vocab_piece(v, id, &len);
+        t.len = (uint32_t)len;
+        special_tokens_add(&l->tk->special, &t);
+    }
+}
+
+static enum errc load_scores(struct loader *l, struct error *err) {
+    struct vocab *v = &l->tk->vocab;
+    struct gguf_array scores;
+    if (gguf_get_floats(l->g, KEY("scores"), &scores, err))
+        return err->code;
+    if (scores.len != v->len)
+        return err_set(err, ERR_INVALID, KEY("scores") ": %llu entries for %u tokens",
+                       (unsigned long long)scores.len, v->len);
+    v->scores = mem_array(v->len, sizeof(*v->scores));
+    for (uint32_t id = 0; id < v->len; id++) {
+        v->scores[id] = gguf_array_float(&scores, id);
+        if (v->scores[id] != v->scores[id])
+            return err_set(err, ERR_INVALID, KEY("scores") "[%u]: not a number", id);
+    }
+    return OK;
+}
+
+/* Finds the token that letters[0..len) spell; l->key holds its bytes afterwards. */
+static int32_t find_letters(struct loader *l, const char *letters, size_t len) {
+    buf_clear(&l->key);
+    if (!tokenizer_letters_to_bytes(letters, len, &l->key))
+        return -1;
+    return vocab_find(&l->tk->vocab, l->key.data, l->key.len);
+}
+
+static enum errc parse_merge(struct loader *l, struct gguf_string text, struct bpe_merge *m,
+                             struct error *err) {
+    const char *space = text.len > 2 ? memchr(text.data + 1, ' ', text.len - 2) : NULL;
+    if (!space)
+        return err_set(err, ERR_INVALID, "\"%.*s\" is not two tokens with a space between",
+                       text.len > 100 ? 100 : (int)text.len, text.data);
+    size_t left_len = (size_t)(space - text.data), right_len = text.len - left_len - 1;
+    int32_t left = find_letters(l, text.data, left_len);
+    buf_clear(&l->piece);
+    buf_append(&l->piece, l->key.data, l->key.len);
+    int32_t right = find_letters(l, space + 1, right_len);
+    buf_append(&l->piece, l->key.data, l->key.len);
+    int32_t result = vocab_find(&l->tk->vocab, l->piece.data, l->piece.len);
+    if (left < 0 || right < 0 || result < 0)
+        return err_set(err, ERR_INVALID, "\"%.*s\": %s is not in the vocabulary",
+                       text.len > 100 ? 100 : (int)text.len, text.data,
+                       left < 0    ? "the left token"
+                       : right < 0 ? "the right token"
+                                   : "the joined token");
+    *m = (struct bpe_merge){(uint32_t)left, (uint32_t)right, (uint32_t)result};
+    return OK;
+}
+
+static enum errc load_merges(struct loader *l, struct error *err) {
+    struct gguf_array texts;
+    if (gguf_get_strings(l->g, KEY("merges"), &texts, err))
+        return err->code;
+    if (texts.len > BPE_MERGES_MAX)
+        return err_set(err, ERR_INVALID, KEY("merges") ": %llu entries, at most %d are possible",
+                       (unsigned long long)texts.len, BPE_MERGES_MAX);
+    AUTO_FREE struct bpe_merge *merges = mem_array(texts.len, sizeof(*merges));
+    for (uint32_t i = 0; i < texts.len; i++)
+        if (parse_merge(l, gguf_array_string(&texts, i), &merges[i], err))
+            return err_wrap(err, KEY("merges") "[%u]", i);
+    bpe_set_merges(&l->tk->bpe, steal(merges), (uint32_t)texts.len);
+    return OK;
+}
+
+/* *value stays when the key is absent. */
+static enum errc read_bool(const struct loader *l, const char *key, bool *value,
+                           struct error *err) {
+    return gguf_has(l->g, key) ? gguf_get_bool(l->g, key, value, err) : OK;
+}
+
+/* *id stays when the key is absent; some writers put 2^32 - 1 where there is none. */
+static enum errc read_id(const struct loader *l, const char *key, int32_t *id, struct error *err) {
+    uint32_t value;
+    if (!gguf_has(l->g, key))
+        return OK;
+    if (gguf_get_u32(l->g, key, &value, err))
+        return err->code;
+    if (value != UINT32_MAX && value >= l->tk->vocab.len)
+        return err_set(err, ERR_INVALID, "%s: %u is outside the vocabulary of %u tokens", key,
+                       value, l->tk->vocab.len);
+    *id = value == UINT32_MAX ? -1 : (int32_t)value;
+    return OK;
+}
+
+static enum errc add_step(struct loader *l, enum normalizer_kind kind, const char *pattern,
+                          const char *content, struct error *err) {
+    struct normalizer_step step = {
+        .kind = kind, .pattern = mem_strdup(pattern), .content = mem_strdup(content)};
+    return normalizer_add(&l->tk->normalizer, &step, err);
+}
+
+static enum errc load_spm(struct loader *l, struct error *err) {
+    struct tokenizer *tk = l->tk;
+    bool prefix = true, collapse = false;
+    if (load_scores(l, err) || read_bool(l, KEY("add_space_prefix"), &prefix, err) ||
+        read_bool(l, KEY("remove_extra_whitespaces"), &collapse, err))
+        return err->code;
+    tk->bpe.byte_fallback = true;
+    tk->keeps_bad_bytes = true;
+    tk->strips_space = prefix;
+    if (collapse && add_step(l, NORMALIZE_COLLAPSE_SPACES, NULL, NULL, err))
+        return err->code;
+    if (prefix && add_step(l, NORMALIZE_PREPEND, NULL, " ", err))
+        return err->code;
+    return add_step(l, NORMALIZE_REPLACE, " ", SPACE_MARK, err);
+}
+
+/* The families whose original tokenizers start every text with BOS, when the file does not say. */
+static bool pre_adds_bos(const char *pre) {
+    static const char *const names[] = {"llama-bpe", "llama3",   "llama-v3", "falcon3", "falcon-h1",
+                                        "pixtral",   "midm-2.0", "lfm2",     "tekken"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(names[i], pre))
+            return true;
+    return false;
+}
+
+static enum errc load_byte_level(struct loader *l, bool *add_bos, struct error *err) {
+    struct tokenizer *tk = l->tk;
+    struct gguf_string pre = {.data = "default", .len = 7};
+    if (gguf_has(l->g, KEY("pre")) && gguf_get_string(l->g, KEY("pre"), &pre, err))
+        return err->code;
+    AUTO_FREE char *name = mem_strndup(pre.data, pre.len);
+    if (pretokenizer_add_named(&tk->pretokenizer, name, err))
+        return err_wrap(err, KEY("pre"));
+    tk->bpe.byte_level = true;
+    *add_bos = pre_adds_bos(name);
+    tk->bpe.ignore_merges = *add_bos || !strcmp(name, "youtu");
+    return load_merges(l, err);
+}
+
+static enum errc load_wordpiece(struct loader *l, struct error *err) {
+    static const enum normalizer_kind steps[] = {NORMALIZE_CLEAN, NORMALIZE_SPACE_IDEOGRAPHS,
+                                                 NORMALIZE_FORM_D, NORMALIZE_DROP_MARKS,
+                                                 NORMALIZE_LOWERCASE};
+    struct tokenizer *tk = l->tk;
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+        if (add_step(l, steps[i], NULL, NULL, err))
+            return err->code;
+    tk->kind = TOKENIZER_WORDPIECE;
+    tk->strips_space = tk->spaces_control = tk->cleans_up = true;
+    tk->wordpiece = (struct wordpiece){
+        .vocab = &tk->vocab, .unknown_id = -1, .word_chars_max = WORDPIECE_WORD_CHARS_MAX};
+    return pretokenizer_add_words(&tk->pretokenizer, err);
+}
+
+/* What stands around a text, and which tokens end one. `add_bos` and `add_eos` hold the family's
+ * defaults. */
+static enum errc load_ids(struct loader *l, bool add_bos, bool add_eos, struct error *err) {
+    struct tokenizer *tk = l->tk;
+    bool spm = l->family == FAMILY_SPM, bert = l->family == FAMILY_WORDPIECE;
+    int32_t unknown = spm && tk->vocab.len > 2 ? 0 : -1, cls = -1, sep = -1, eot = -1, eom = -1;
+    tk->bos = spm && tk->vocab.len > 2 ? 1 : -1;
+    tk->eos = spm && tk->vocab.len > 2 ? 2 : -1;
+    if (read_id(l, KEY("bos_token_id"), &tk->bos, err) ||
+        read_id(l, KEY("eos_token_id"), &tk->eos, err) ||
+        read_id(l, KEY("unknown_token_id"), &unknown, err) ||
+        read_id(l, KEY("cls_token_id"), &cls, err) ||
+        read_id(l, KEY("seperator_token_id"), &sep, err) ||
+        read_id(l, KEY("eot_token_id"), &eot, err) || read_id(l, KEY("eom_token_id"), &eom, err) ||
+        read_bool(l, KEY("add_bos_token"), &add_bos, err) ||
+        read_bool(l, KEY("add_eos_token"), &add_eos, err))
+        return err->code;
+    int32_t first = bert && cls >= 0 ? cls : tk->bos, last = bert && sep >= 0 ? sep : tk->eos;
+    if (add_bos && first >= 0)
+        token_ids_push(&tk->prefix, first);
+    if (add_eos && last >= 0)
+        token_ids_push(&tk->suffix, last);
+    tk->bpe.unknown_id = l->family == FAMILY_BYTE_LEVEL ? -1 : unknown;
+    tk->wordpiece.unknown_id = unknown;
+    tokenizer_add_eog(tk, eot);
+    tokenizer_add_eog(tk, eom);
+    return OK;
+}
+
+static enum errc load_chat_template(struct loader *l, struct error *err) {
+    struct gguf_string text;
+    if (!gguf_has(l->g, "tokenizer.chat_template"))
+        return OK;
+    if (gguf_get_string(l->g, "tokenizer.chat_template", &text, err))
+        return err->code;
+    if (text.len > TOKENIZER_TEMPLATE_BYTES_MAX)
+        return err_set(err, ERR_INVALID,
+                       "tokenizer.chat_template: %zu bytes, at most %d are possible", text.len,
+                       TOKENIZER_TEMPLATE_BYTES_MAX);
+    l->tk->chat_template = mem_strndup(text.data, text.len);
+    return OK;
+}
+
+static enum errc load(struct loader *l, struct error *err) {
+    bool add_bos = true, add_eos = false;
+    if (read_family(l, err) || load_tokens(l, err))
+        return err->code;
+    load_special_tokens(l);
+    l->tk->bpe.vocab = &l->tk->vocab;
+    enum errc rc;
+    switch (l->family) {
+    case FAMILY_SPM:
+        rc = load_spm(l, err);
+        break;
+    case FAMILY_BYTE_LEVEL:
+        rc = load_byte_level(l, &add_bos, err);
+        break;
+    default:
+        add_eos = true;
+        rc = load_wordpiece(l, err);
+    }
+    if (rc || load_ids(l, add_bos, add_eos, err) || load_chat_template(l, err))
+        return err->code;
+    tokenizer_seal(l->tk);
+    return OK;
+}
+
+enum errc tokenizer_from_gguf(const struct gguf *g, struct tokenizer **ret_tk, struct error *err) {
+    AUTO(tokenizer) tk = mem_alloc(sizeof(*tk));
+    tk->bos = tk->eos = -1;
+    struct loader l = {.g = g, .tk = tk};
+    enum errc rc = load(&l, err);
+    buf_deinit(&l.piece);
+    buf_deinit(&l.key);
+    if (!rc)
+        *ret_tk = steal(tk);
+    return rc;
+}
