@@ -1,0 +1,185 @@
+/* fork and exec of a replica.
+ *
+ * Between fork and exec the child of a process with threads may call only async-signal-safe
+ * functions, so everything it needs is prepared before. A close-on-exec pipe carries the errno of a
+ * failed step back; it reads as end of file when exec has succeeded. */
+#include "core/node/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+struct plan {
+    const char *const *argv;
+    char *const *env;
+    int stdin_fd, stdout_fd, stderr_fd, failure_fd;
+    struct rlimit open_files;
+    pid_t parent;
+};
+
+static _Noreturn void fail(const struct plan *p, int error) {
+    ssize_t n = write(p->failure_fd, &error, sizeof(error));
+    (void)n; /* nobody else to tell */
+    _exit(127);
+}
+
+/* In the child. Async-signal-safe calls only. */
+static _Noreturn void run_child(const struct plan *p) {
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != p->parent)
+        _exit(127); /* the daemon went before the line above */
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    setrlimit(RLIMIT_NOFILE, &p->open_files);
+    for (int sig = 1; sig < NSIG; sig++) {
+        if (sig != SIGKILL && sig != SIGSTOP)
+            signal(sig, SIG_DFL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (dup2(p->stdin_fd, 0) < 0 || dup2(p->stdout_fd, 1) < 0 || dup2(p->stderr_fd, 2) < 0)
+        fail(p, errno);
+    syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+    execve(p->argv[0], (char *const *)p->argv, p->env);
+    fail(p, errno);
+}
+
+/* PATH, HOME, LANG and TZ of the daemon, then the pod's. Gives a NULL-terminated array. */
+static char **make_env(const struct replica_spec *spec, const char *termination_log) {
+    static const char *const kept[] = {"PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH"};
+    size_t num_extra = 0;
+    while (spec->env && spec->env[num_extra])
+        num_extra++;
+    char **env = mem_array(ARRAY_LEN(kept) + num_extra + 6, sizeof(*env));
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+        const char *value = getenv(kept[i]);
+        if (value)
+            env[n++] = mem_printf("%s=%s", kept[i], value);
+    }
+    env[n++] = mem_printf("INFERD_TERMINATION_LOG=%s", termination_log);
+    env[n++] = mem_printf("POD_NAME=%s", spec->pod);
+    env[n++] = mem_printf("POD_NAMESPACE=%s", spec->ns);
+    env[n++] = mem_printf("HOSTNAME=%s", spec->pod);
+    for (size_t i = 0; i < num_extra; i++)
+        env[n++] = mem_strdup(spec->env[i]);
+    return env;
+}
+
+static void free_env(char **env) {
+    for (char **e = env; *e; e++)
+        free(*e);
+    free(env);
+}
+
+static int steal_fd(int *fd) {
+    int was = *fd;
+    *fd = -1;
+    return was;
+}
+
+struct pipes {
+    int in, out[2], error[2], failure[2];
+};
+
+static void close_pipes(struct pipes *p) {
+    int *fds[] = {&p->in,       &p->out[0],     &p->out[1],    &p->error[0],
+                  &p->error[1], &p->failure[0], &p->failure[1]};
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        if (*fds[i] >= 0)
+            close(*fds[i]);
+        *fds[i] = -1;
+    }
+}
+
+static enum errc open_pipes(struct pipes *p, struct error *err) {
+    *p = (struct pipes){-1, {-1, -1}, {-1, -1}, {-1, -1}};
+    p->in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (p->in < 0 || pipe2(p->out, O_CLOEXEC) || pipe2(p->error, O_CLOEXEC) ||
+        pipe2(p->failure, O_CLOEXEC)) {
+        enum errc rc = err_errno(err, "make pipes of a replica");
+        close_pipes(p);
+        return rc;
+    }
+    return OK;
+}
+
+static struct rlimit open_files_limit(int64_t wanted) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (wanted > 0 && (rlim_t)wanted < limit.rlim_max)
+        limit.rlim_max = (rlim_t)wanted;
+    limit.rlim_cur = limit.rlim_max;
+    return limit;
+}
+
+/* Waits for exec's verdict. */
+static enum errc confirm(pid_t pid, int failure_fd, const char *program, struct error *err) {
+    int error = 0;
+    ssize_t n;
+    do
+        n = read(failure_fd, &error, sizeof(error));
+    while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        return OK;
+    waitpid(pid, NULL, 0);
+    errno = error;
+    return err_errno(err, "start %s", program);
+}
+
+enum errc spawn_process(const struct replica_spec *spec, const char *termination_log,
+                        struct spawned *ret_child, struct error *err) {
+    struct pipes p;
+    enum errc rc = open_pipes(&p, err);
+    if (rc)
+        return rc;
+    char **env = make_env(spec, termination_log);
+    struct plan plan = {.argv = spec->argv,
+                        .env = env,
+                        .stdin_fd = p.in,
+                        .stdout_fd = p.out[1],
+                        .stderr_fd = p.error[1],
+                        .failure_fd = p.failure[1],
+                        .open_files = open_files_limit(spec->open_files_max),
+                        .parent = getpid()};
+    unlink(termination_log);
+    pid_t pid = fork();
+    if (!pid)
+        run_child(&plan);
+    free_env(env);
+    if (pid < 0) {
+        rc = err_errno(err, "fork");
+        close_pipes(&p);
+        return rc;
+    }
+    close(p.failure[1]);
+    p.failure[1] = -1;
+    rc = confirm(pid, p.failure[0], spec->argv[0], err);
+    int pidfd = rc ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+    if (!rc && pidfd < 0) {
+        rc = err_errno(err, "pidfd_open");
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    if (!rc) {
+        *ret_child = (struct spawned){.pid = pid,
+                                      .pidfd = pidfd,
+                                      .stdout_fd = steal_fd(&p.out[0]),
+                                      .stderr_fd = steal_fd(&p.error[0])};
+    }
+    close_pipes(&p);
+    return rc;
+}

@@ -1,0 +1,473 @@
+/* Supervisor: one pod, one child process.
+ *
+ * Everything here happens on the control thread, inside supervisor_poll(): one epoll set holds the
+ * pidfds (readable when the child has ended) and the sockets of health probes. Phases only move
+ *
+ *     STARTING -> READY <-> UNREADY,   any -> STOPPING -> EXITED,   any -> EXITED
+ *
+ * and each move is told once through on_change, after the batch of events that caused it.
+ *
+ * No orphans. A child dies with the daemon: it asks the kernel for SIGKILL when its parent thread
+ * goes (PR_SET_PDEATHSIG; the control thread lives as long as the daemon). What the child itself
+ * started shares its process group, and the group is killed when the child has ended. Against what
+ * slips through both, run/UID.pid names pid and start time; supervisor_create() kills those groups
+ * and waits until they are gone. */
+#include "core/node/supervisor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/node/probe.h"
+#include "core/node/spawn.h"
+
+enum {
+    EVENTS_MAX = 64,
+    PROBE_STARTING_MS_MIN = 20, /* a small model is ready in tens of milliseconds */
+    PROBE_STARTING_MS_MAX = 1000,
+    PROBE_READY_MS = 2000,
+    PROBE_TIMEOUT_MS = 2000,
+    PROBE_FAILURES_MAX = 3,
+    ORPHAN_WAIT_MS = 5000,
+};
+
+struct replica {
+    struct replica *next;
+    struct replica_state state;
+    char *uid, *uds_path, *health_path;
+    char *ns, *pod, *container;
+    uint32_t restart;
+    int pidfd;
+    struct probe probe;
+    int64_t probe_due_ms; /* monotonic; of the next probe */
+    int64_t probe_interval_ms;
+    int num_probe_failures;
+    int64_t kill_due_ms; /* monotonic; 0: no kill is planned */
+    bool changed;        /* on_change is owed */
+};
+
+struct supervisor {
+    char *run_dir;
+    struct podlog *podlog;
+    void (*on_change)(void *user, const char *uid);
+    void *user;
+    int epoll_fd;
+    struct replica *replicas;
+};
+
+static struct replica *find(struct supervisor *s, const char *uid) {
+    for (struct replica *r = s->replicas; r; r = r->next) {
+        if (!strcmp(r->uid, uid))
+            return r;
+    }
+    return NULL;
+}
+
+static char *run_file(const struct supervisor *s, const char *uid, const char *suffix) {
+    return mem_printf("%s/%s.%s", s->run_dir, uid, suffix);
+}
+
+static void set_phase(struct replica *r, enum replica_phase phase) {
+    if (r->state.phase != phase)
+        r->changed = true;
+    r->state.phase = phase;
+}
+
+/* Field 22 of /proc/PID/stat, behind the parenthesised name; 0: no such process. */
+static uint64_t start_time(pid_t pid) {
+    char path[64], text[1024];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    const char *p = strrchr(text, ')');
+    for (int field = 2; p && field < 22; field++)
+        p = strchr(p + 1, ' ');
+    return p ? strtoull(p + 1, NULL, 10) : 0;
+}
+
+static void write_pid_file(const struct supervisor *s, const struct replica *r) {
+    AUTO_FREE char *path = run_file(s, r->uid, "pid");
+    FILE *f = fopen(path, "we");
+    if (f) {
+        fprintf(f, "%d %llu\n", r->state.pid, (unsigned long long)start_time(r->state.pid));
+        fclose(f);
+    }
+}
+
+static void remove_run_files(const struct supervisor *s, const struct replica *r) {
+    AUTO_FREE char *pid = run_file(s, r->uid, "pid");
+    AUTO_FREE char *termination = run_file(s, r->uid, "termination");
+    unlink(pid);
+    unlink(termination);
+    if (r->uds_path)
+        unlink(r->uds_path);
+}
+
+/* Kills the process group named by one pid file, if it is still the process that was meant. */
+static void end_orphan(const char *path) {
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return;
+    int pid = 0;
+    unsigned long long started = 0;
+    int fields = fscanf(f, "%d %llu", &pid, &started);
+    fclose(f);
+    unlink(path);
+    if (fields != 2 || pid <= 1 || !started || start_time(pid) != started)
+        return;
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    log_warn("ending a replica that an earlier daemon left", "pid=%d", pid);
+    kill(-pid, SIGKILL);
+    kill(pid, SIGKILL);
+    if (pidfd < 0)
+        return;
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (poll(&p, 1, ORPHAN_WAIT_MS) <= 0)
+        log_error("an orphan does not end", "pid=%d waited_ms=%d", pid, ORPHAN_WAIT_MS);
+    close(pidfd);
+}
+
+/* Ends orphans, removes stale sockets and termination logs. */
+static void clean_run_dir(const char *run_dir) {
+    static const char *const stale[] = {".sock", ".termination", ".pid"};
+    DIR *d = opendir(run_dir);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        const char *dot = strrchr(e->d_name, '.');
+        AUTO_FREE char *path = mem_printf("%s/%s", run_dir, e->d_name);
+        for (size_t i = 0; dot && i < ARRAY_LEN(stale); i++) {
+            if (strcmp(dot, stale[i]) != 0)
+                continue;
+            if (i == 2)
+                end_orphan(path);
+            unlink(path);
+        }
+    }
+    closedir(d);
+}
+
+enum errc supervisor_create(const struct supervisor_options *opt, struct supervisor **ret_s,
+                            struct error *err) {
+    struct supervisor *s = mem_alloc(sizeof(*s));
+    s->run_dir = mem_strdup(opt->run_dir);
+    s->podlog = opt->podlog;
+    s->on_change = opt->on_change;
+    s->user = opt->user;
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->epoll_fd < 0) {
+        free(s->run_dir);
+        free(s);
+        return err_errno(err, "epoll_create1");
+    }
+    clean_run_dir(s->run_dir);
+    *ret_s = s;
+    return OK;
+}
+
+int supervisor_fd(struct supervisor *s) {
+    return s->epoll_fd;
+}
+
+/* epoll's datum is the replica; the low bit says that it is the probe's socket. */
+static void *probe_tag(struct replica *r) {
+    return (void *)((uintptr_t)r | 1);
+}
+
+static void watch_child(struct supervisor *s, struct replica *r) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = r};
+    int rc = epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, r->pidfd, &event);
+    ASSERT(!rc);
+}
+
+static enum errc driver_start(void *self, const struct replica_spec *spec, struct error *err) {
+    struct supervisor *s = self;
+    if (find(s, spec->uid))
+        return err_set(err, ERR_EXISTS, "pod %s/%s already has a process", spec->ns, spec->pod);
+    AUTO_FREE char *termination = run_file(s, spec->uid, "termination");
+    struct spawned child;
+    enum errc rc = spawn_process(spec, termination, &child, err);
+    if (rc)
+        return rc;
+    struct podlog_source source = {.ns = spec->ns,
+                                   .pod = spec->pod,
+                                   .uid = spec->uid,
+                                   .container = spec->container,
+                                   .restart = spec->restart};
+    struct error log_err = ERROR_INIT;
+    struct log_quoted q;
+    if (podlog_attach(s->podlog, &source, child.stdout_fd, child.stderr_fd, &log_err))
+        log_warn("replica runs without a log", "pod=%s/%s error=%s", spec->ns, spec->pod,
+                 log_quote(&q, log_err.text));
+    int64_t now = clock_mono_ms();
+    struct replica *r = mem_alloc(sizeof(*r));
+    r->uid = mem_strdup(spec->uid);
+    r->ns = mem_strdup(spec->ns);
+    r->pod = mem_strdup(spec->pod);
+    r->container = mem_strdup(spec->container);
+    r->uds_path = mem_strdup(spec->uds_path);
+    r->health_path = mem_strdup(spec->health_path ? spec->health_path : "/health");
+    r->restart = spec->restart;
+    r->pidfd = child.pidfd;
+    probe_init(&r->probe);
+    r->state.pid = child.pid;
+    r->state.started_ms = clock_wall_ms();
+    r->state.phase = REPLICA_STARTING;
+    r->probe_interval_ms = PROBE_STARTING_MS_MIN;
+    r->probe_due_ms = now + r->probe_interval_ms;
+    r->next = s->replicas;
+    s->replicas = r;
+    if (!r->uds_path) {
+        r->state.ready_ms = r->state.started_ms;
+        set_phase(r, REPLICA_READY);
+    }
+    watch_child(s, r);
+    write_pid_file(s, r);
+    return OK;
+}
+
+static void signal_child(const struct replica *r, int signal) {
+    syscall(SYS_pidfd_send_signal, r->pidfd, signal, NULL, 0);
+}
+
+static void kill_group(const struct replica *r) {
+    signal_child(r, SIGKILL);
+    kill(-r->state.pid, SIGKILL);
+}
+
+static void driver_stop(void *self, const char *uid, int64_t grace_ms) {
+    struct replica *r = find(self, uid);
+    if (!r || r->state.phase == REPLICA_EXITED)
+        return;
+    int64_t due = clock_mono_ms() + grace_ms;
+    bool first = r->state.phase != REPLICA_STOPPING;
+    set_phase(r, REPLICA_STOPPING);
+    if (grace_ms <= 0)
+        kill_group(r);
+    else if (first)
+        signal_child(r, SIGTERM);
+    if (!r->kill_due_ms || due < r->kill_due_ms)
+        r->kill_due_ms = due;
+}
+
+static bool driver_get(void *self, const char *uid, struct replica_state *ret_state) {
+    struct replica *r = find(self, uid);
+    if (r)
+        *ret_state = r->state;
+    return r != NULL;
+}
+
+static void replica_destroy(struct supervisor *s, struct replica *r) {
+    for (struct replica **at = &s->replicas; *at; at = &(*at)->next) {
+        if (*at == r) {
+            *at = r->next;
+            break;
+        }
+    }
+    probe_cancel(&r->probe);
+    if (r->pidfd >= 0)
+        close(r->pidfd);
+    free(r->uid);
+    free(r->ns);
+    free(r->pod);
+    free(r->container);
+    free(r->uds_path);
+    free(r->health_path);
+    free(r);
+}
+
+static void driver_forget(void *self, const char *uid) {
+    struct replica *r = find(self, uid);
+    if (!r)
+        return;
+    ASSERT(r->state.phase == REPLICA_EXITED);
+    replica_destroy(self, r);
+}
+
+struct replica_driver supervisor_driver(struct supervisor *s) {
+    return (struct replica_driver){.start = driver_start,
+                                   .stop = driver_stop,
+                                   .get = driver_get,
+                                   .forget = driver_forget,
+                                   .self = s};
+}
+
+/* What the process wrote to its termination log, else its last log lines when it failed. */
+static void read_message(struct supervisor *s, struct replica *r) {
+    AUTO_FREE char *path = run_file(s, r->uid, "termination");
+    FILE *f = fopen(path, "re");
+    if (f) {
+        size_t n = fread(r->state.message, 1, sizeof(r->state.message) - 1, f);
+        while (n && r->state.message[n - 1] == '\n')
+            n--;
+        r->state.message[n] = '\0';
+        fclose(f);
+    }
+    if (*r->state.message || (!r->state.exit_code && !r->state.signal))
+        return;
+    struct podlog_source source = {.ns = r->ns,
+                                   .pod = r->pod,
+                                   .uid = r->uid,
+                                   .container = r->container,
+                                   .restart = r->restart};
+    AUTO_BUF tail = BUF_INIT;
+    podlog_tail(s->podlog, &source, 2048, &tail);
+    snprintf(r->state.message, sizeof(r->state.message), "%s", tail.data ? tail.data : "");
+}
+
+static void on_child_exit(struct supervisor *s, struct replica *r) {
+    siginfo_t status = {0};
+    if (waitid(P_PIDFD, (id_t)r->pidfd, &status, WEXITED | WNOHANG) || !status.si_pid)
+        return;
+    kill(-r->state.pid, SIGKILL); /* what it started and left behind */
+    bool by_signal = status.si_code != CLD_EXITED;
+    r->state.signal = by_signal ? status.si_status : 0;
+    r->state.exit_code = by_signal ? 128 + status.si_status : status.si_status;
+    r->state.finished_ms = clock_wall_ms();
+    probe_cancel(&r->probe);
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, r->pidfd, NULL);
+    close(r->pidfd);
+    r->pidfd = -1;
+    read_message(s, r);
+    remove_run_files(s, r);
+    set_phase(r, REPLICA_EXITED);
+}
+
+static void on_probe_result(struct replica *r, bool healthy, int64_t now) {
+    if (healthy) {
+        r->num_probe_failures = 0;
+        r->probe_interval_ms = PROBE_READY_MS;
+        if (!r->state.ready_ms)
+            r->state.ready_ms = clock_wall_ms();
+        set_phase(r, REPLICA_READY);
+    } else if (r->state.phase == REPLICA_STARTING) {
+        int64_t next = r->probe_interval_ms * 3 / 2;
+        r->probe_interval_ms = next < PROBE_STARTING_MS_MAX ? next : PROBE_STARTING_MS_MAX;
+    } else if (++r->num_probe_failures >= PROBE_FAILURES_MAX) {
+        set_phase(r, REPLICA_UNREADY);
+    }
+    r->probe_due_ms = now + r->probe_interval_ms;
+}
+
+static bool wants_probes(const struct replica *r) {
+    return r->uds_path && r->state.phase != REPLICA_STOPPING && r->state.phase != REPLICA_EXITED;
+}
+
+static void advance_probe(struct replica *r, int64_t now) {
+    enum probe_result result = probe_advance(&r->probe, now);
+    if (result != PROBE_PENDING && wants_probes(r))
+        on_probe_result(r, result == PROBE_HEALTHY, now);
+}
+
+static void start_probe(struct supervisor *s, struct replica *r, int64_t now) {
+    if (!probe_start(&r->probe, r->uds_path, r->health_path, now + PROBE_TIMEOUT_MS)) {
+        on_probe_result(r, false, now);
+        return;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = probe_tag(r)};
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, r->probe.fd, &event); /* leaves with the close */
+    advance_probe(r, now);
+}
+
+/* Timers of one replica; gives ms until the next, or -1. */
+static int64_t run_timers(struct supervisor *s, struct replica *r, int64_t now) {
+    int64_t wait = -1;
+    if (r->state.phase == REPLICA_EXITED)
+        return -1;
+    if (r->kill_due_ms) {
+        if (now >= r->kill_due_ms) {
+            kill_group(r);
+            r->kill_due_ms = now + 1000; /* again, should it be needed */
+        }
+        wait = r->kill_due_ms - now;
+    }
+    if (!wants_probes(r))
+        return wait;
+    if (r->probe.fd >= 0)
+        advance_probe(r, now); /* its deadline */
+    else if (now >= r->probe_due_ms)
+        start_probe(s, r, now);
+    int64_t due = (r->probe.fd >= 0 ? r->probe.deadline_ms : r->probe_due_ms) - now;
+    due = due < 0 ? 0 : due;
+    return wait < 0 || due < wait ? due : wait;
+}
+
+static void tell_changes(struct supervisor *s) {
+    for (struct replica *r = s->replicas; r;) {
+        if (!r->changed) {
+            r = r->next;
+            continue;
+        }
+        r->changed = false;
+        AUTO_FREE char *uid = mem_strdup(r->uid);
+        s->on_change(s->user, uid);
+        r = s->replicas; /* the callee may have started, stopped or forgotten replicas */
+    }
+}
+
+int supervisor_poll(struct supervisor *s, int64_t now_mono_ms) {
+    struct epoll_event events[EVENTS_MAX];
+    int n;
+    do {
+        n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, 0);
+        for (int i = 0; i < n; i++) {
+            uintptr_t tag = (uintptr_t)events[i].data.ptr;
+            struct replica *r = (struct replica *)(tag & ~(uintptr_t)1);
+            if (tag & 1)
+                advance_probe(r, now_mono_ms);
+            else
+                on_child_exit(s, r);
+        }
+    } while (n == EVENTS_MAX);
+    tell_changes(s);
+    int64_t wait = -1;
+    for (struct replica *r = s->replicas; r; r = r->next) {
+        int64_t due = run_timers(s, r, now_mono_ms);
+        if (due >= 0 && (wait < 0 || due < wait))
+            wait = due;
+    }
+    tell_changes(s); /* of timers */
+    return (int)wait;
+}
+
+static bool all_exited(const struct supervisor *s) {
+    for (const struct replica *r = s->replicas; r; r = r->next) {
+        if (r->state.phase != REPLICA_EXITED)
+            return false;
+    }
+    return true;
+}
+
+void supervisor_destroy(struct supervisor *s, int64_t grace_ms) {
+    if (!s)
+        return;
+    for (struct replica *r = s->replicas; r; r = r->next)
+        driver_stop(s, r->uid, grace_ms);
+    int wait = supervisor_poll(s, clock_mono_ms());
+    while (!all_exited(s)) {
+        struct pollfd p = {.fd = s->epoll_fd, .events = POLLIN};
+        poll(&p, 1, wait);
+        wait = supervisor_poll(s, clock_mono_ms());
+    }
+    while (s->replicas)
+        replica_destroy(s, s->replicas);
+    close(s->epoll_fd);
+    free(s->run_dir);
+    free(s);
+}
