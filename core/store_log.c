@@ -146,6 +146,11 @@ static enum errc check_schema(struct store_log *log, struct error *err) {
 }
 
 static enum errc open_database(struct store_log *log, struct error *err) {
+    /* Secrets lie in it: made here, so that nobody else may read it; SQLite copies the mode. */
+    int fd = open(log->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, "open %s", log->path);
+    close(fd);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(log->path, &log->db, flags, NULL) != SQLITE_OK)
         return db_error(log->db, log->path, "open", err);
