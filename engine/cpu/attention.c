@@ -15,20 +15,13 @@ static const float *cached(const struct attention *a, const float *cache, const 
     return cache + slot * kernels_padded(a->head_dim);
 }
 
-static double dot(const float *a, const float *b, uint32_t len) {
-    double sum = 0;
-    for (uint32_t i = 0; i < len; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 static void attend(const struct attention *a, const uint32_t *blocks, uint32_t position,
                    uint32_t kv_head, const float *q, float *out, float *p) {
     uint32_t first = a->window && position >= a->window ? position - a->window + 1 : 0;
     float top = -INFINITY;
     for (uint32_t j = first; j <= position; j++) {
         const float *k = cached(a, a->k_cache, blocks, j, kv_head);
-        p[j - first] = (float)dot(q, k, a->head_dim) * a->scale;
+        p[j - first] = (float)kernels_ref_dot(q, k, a->head_dim) * a->scale;
         top = fmaxf(top, p[j - first]);
     }
     double sum = 0;

@@ -3,20 +3,13 @@
 #include "engine/cpu/dequant.h"
 #include "engine/cpu/kernels_ref.h"
 
-static double dot(const float *a, const float *b, uint32_t len) {
-    double sum = 0;
-    for (uint32_t i = 0; i < len; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 void matmul_ref(const struct matmul *mm, uint32_t row, uint32_t num_rows, float *scratch) {
     const struct matrix *w = mm->w;
     for (uint32_t r = row; r < row + num_rows; r++) {
         dequant_row(w->type, w->data + r * w->row_bytes, scratch, w->cols);
         for (uint32_t t = 0; t < mm->num_tokens; t++) {
             float *out = &mm->out[t * mm->out_stride + r];
-            float sum = (float)dot(mm->x + t * mm->x_stride, scratch, w->cols);
+            float sum = (float)kernels_ref_dot(mm->x + t * mm->x_stride, scratch, w->cols);
             *out = mm->add ? *out + sum : sum;
         }
     }

@@ -1,0 +1,246 @@
+/* The runner against another engine's recorded outputs, for every type of weights and every
+ * architecture. The models are made on the spot by the tool that the recordings name, and kept
+ * beside this program.
+ *
+ * The exact path must give the recorded logits. The fast path must not be further from the exact
+ * one than the other engine's own fast path was, and must choose the recorded tokens wherever the
+ * margin is large enough for rounding not to matter. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "engine/model.h"
+#include "engine/runner.h"
+#include "engine/shared_data.h"
+
+enum { NUM_GREEDY = 32, BLOCK_SIZE = 16, TOKENS_MAX = 512 };
+
+/* Rounding of the recording (five digits behind the point of logits of 5 to 30) and of F32 sums in
+ * another order, through a few layers. */
+static const double EXACT_TOL = 2e-3;
+
+static char program_dir[4096];
+
+struct golden {
+    json_t *json;
+    char *model_path;
+};
+
+/* Runs make_gguf unless an earlier run left the file; false when it cannot be run. */
+static bool make_model(const char *args, const char *sha256, const char *path) {
+    if (!access(path, R_OK))
+        return true;
+    char *tool = shared_data_path("tools/make_gguf");
+    if (!tool)
+        return false;
+    char *partial = mem_printf("%s.%d", path, (int)getpid());
+    char *command = mem_printf("python3 '%s' %s --sha256 -o '%s'", tool, args, partial);
+    char line[512] = "";
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    bool read = fgets(line, sizeof(line), pipe) != NULL;
+    int status = pclose(pipe);
+    if (!read || status)
+        printf("skipped: %s gave status %d\n", command, status);
+    else if (!strstr(line, sha256))
+        fail_msg("%s made %s, but the recording is of sha256 %s", command, line, sha256);
+    else
+        assert_int_equal(rename(partial, path), 0);
+    free(command);
+    free(partial);
+    free(tool);
+    return read && !status;
+}
+
+static struct model *open_model(const char *path) {
+    struct error err = ERROR_INIT;
+    struct model *m = NULL;
+    if (model_open(path, &m, &err))
+        fail_msg("%s", err.text);
+    return m;
+}
+
+/* Logits of the last NUM_GREEDY rows when the prompt and then the recorded tokens are fed. */
+static float *forced_logits(const struct model *m, bool reference, const int32_t *ids,
+                            uint32_t num_ids) {
+    struct error err = ERROR_INIT;
+    AUTO(runner) r = NULL;
+    uint32_t num_blocks = (num_ids + BLOCK_SIZE - 1) / BLOCK_SIZE;
+    struct runner_options opt = {
+        .num_blocks = num_blocks,
+        .block_size = BLOCK_SIZE,
+        .num_tokens_max = TOKENS_MAX,
+        .num_seqs_max = 1,
+        .num_logits_max = NUM_GREEDY,
+        .seq_len_max = TOKENS_MAX,
+        .reference = reference,
+    };
+    if (runner_create(m, &opt, &r, &err))
+        fail_msg("%s", err.text);
+    int32_t positions[TOKENS_MAX];
+    uint32_t slots[TOKENS_MAX], blocks[TOKENS_MAX], rows[NUM_GREEDY];
+    for (uint32_t i = 0; i < num_blocks; i++)
+        blocks[i] = num_blocks - 1 - i; /* not the identity */
+    for (uint32_t i = 0; i < num_ids; i++) {
+        positions[i] = (int32_t)i;
+        slots[i] = blocks[i / BLOCK_SIZE] * BLOCK_SIZE + i % BLOCK_SIZE;
+    }
+    for (uint32_t i = 0; i < NUM_GREEDY; i++)
+        rows[i] = num_ids - NUM_GREEDY + i;
+    struct runner_batch batch = {
+        .num_tokens = num_ids,
+        .token_ids = ids,
+        .positions = positions,
+        .slots = slots,
+        .num_seqs = 1,
+        .query_start = (const uint32_t[]){0, num_ids},
+        .seq_len = &num_ids,
+        .block_table = blocks,
+        .block_table_stride = num_blocks,
+        .num_logits = NUM_GREEDY,
+        .logits_rows = rows,
+    };
+    float *logits = mem_array((size_t)NUM_GREEDY * model_config(m)->vocab_size, sizeof(*logits));
+    runner_forward(r, &batch, logits);
+    return logits;
+}
+
+static uint32_t best_of(const float *logits, uint32_t len) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < len; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+static double rms(const float *a, const float *b, size_t len) {
+    double sum = 0;
+    for (size_t i = 0; i < len; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sqrt(sum / (double)len);
+}
+
+static double number(const json_t *object, const char *key) {
+    return json_number_value(json_object_get(object, key));
+}
+
+static void check_exact(const char *name, const json_t *reference, const float *logits,
+                        uint32_t vocab) {
+    size_t i;
+    json_t *pair;
+    json_array_foreach (json_object_get(reference, "top5"), i, pair) {
+        json_int_t id = json_integer_value(json_array_get(pair, 0));
+        double want = json_number_value(json_array_get(pair, 1));
+        if (fabs((double)logits[id] - want) > EXACT_TOL)
+            fail_msg("%s: exact logit of token %d: %f, recorded %f", name, (int)id,
+                     (double)logits[id], want);
+    }
+    json_t *best = json_object_get(reference, "greedy_logit");
+    json_t *ids = json_object_get(reference, "greedy");
+    for (i = 0; i < NUM_GREEDY; i++) {
+        json_int_t id = json_integer_value(json_array_get(ids, i));
+        double want = json_number_value(json_array_get(best, i));
+        double got = (double)logits[i * vocab + (size_t)id];
+        if (fabs(got - want) > EXACT_TOL)
+            fail_msg("%s: exact logit of step %zu: %f, recorded %f", name, i, got, want);
+    }
+}
+
+/* With recorded tokens forced, every step with a clear margin must choose the recorded one. */
+static void check_choices(const char *name, const json_t *reference, double margin_min,
+                          const float *logits, uint32_t vocab) {
+    for (size_t i = 0; i < NUM_GREEDY; i++) {
+        double margin =
+            json_number_value(json_array_get(json_object_get(reference, "greedy_margin"), i));
+        json_int_t want =
+            json_integer_value(json_array_get(json_object_get(reference, "greedy"), i));
+        uint32_t got = best_of(logits + i * vocab, vocab);
+        if (margin > margin_min && got != want)
+            fail_msg("%s: step %zu chose %u instead of %d, margin %f", name, i, got, (int)want,
+                     margin);
+    }
+}
+
+static uint32_t read_ids(const json_t *array, int32_t *ids, uint32_t at, uint32_t max) {
+    size_t i;
+    json_t *id;
+    json_array_foreach (array, i, id) {
+        assert_true(at < max);
+        ids[at++] = (int32_t)json_integer_value(id);
+    }
+    return at;
+}
+
+static void check_prompt(const char *name, const struct model *m, const json_t *prompt) {
+    int32_t ids[TOKENS_MAX];
+    const json_t *reference = json_object_get(prompt, "reference");
+    const json_t *native = json_object_get(prompt, "native");
+    uint32_t vocab = model_config(m)->vocab_size;
+    uint32_t num_prompt = read_ids(json_object_get(prompt, "ids"), ids, 0, TOKENS_MAX);
+    uint32_t num_ids = read_ids(json_object_get(reference, "greedy"), ids, num_prompt, TOKENS_MAX);
+    num_ids--; /* what the last token leads to is not recorded */
+    AUTO_FREE float *exact = forced_logits(m, true, ids, num_ids);
+    AUTO_FREE float *fast = forced_logits(m, false, ids, num_ids);
+    check_exact(name, reference, exact, vocab);
+    double bound = number(native, "rms_diff");
+    double diff = rms(exact, fast, (size_t)NUM_GREEDY * vocab);
+    printf("%s: %u tokens: rms difference %.3g, bound %.3g\n", name, num_prompt, diff, bound);
+    if (!(diff <= bound))
+        fail_msg("%s: rms difference %g of %u tokens is above %g", name, diff, num_prompt, bound);
+    check_choices(name, reference, 5 * bound, fast, vocab);
+    check_choices(name, reference, EXACT_TOL, exact, vocab);
+}
+
+static void check_file(const char *dir, const char *name) {
+    json_error_t json_err;
+    char *path = mem_printf("%s/%s", dir, name);
+    json_t *golden = json_load_file(path, 0, &json_err);
+    if (!golden)
+        fail_msg("%s: %s", path, json_err.text);
+    const char *sha256 = json_string_value(json_object_get(golden, "sha256"));
+    char *model_path = mem_printf("%s/golden-%.16s.gguf", program_dir, sha256);
+    if (make_model(json_string_value(json_object_get(golden, "make_gguf")), sha256, model_path)) {
+        size_t i;
+        json_t *prompt;
+        AUTO(model) m = open_model(model_path);
+        json_array_foreach (json_object_get(golden, "prompts"), i, prompt)
+            check_prompt(name, m, prompt);
+    }
+    json_decref(golden);
+    free(model_path);
+    free(path);
+}
+
+static int is_recording(const struct dirent *entry) {
+    return !strncmp(entry->d_name, "tiny-", 5) && strstr(entry->d_name, ".json") != NULL;
+}
+
+static void logits_are_no_further_from_exact_than_recorded(void **state) {
+    struct dirent **entries;
+    AUTO_FREE char *dir = shared_data_path("data/golden");
+    if (!dir)
+        skip();
+    int count = scandir(dir, &entries, is_recording, alphasort);
+    assert_true(count > 0);
+    for (int i = 0; i < count; i++) {
+        check_file(dir, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+int main(int argc, char **argv) {
+    snprintf(program_dir, sizeof(program_dir), "%s", argv[0]);
+    dirname(program_dir);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_no_further_from_exact_than_recorded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
