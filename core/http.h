@@ -11,11 +11,15 @@
  * http_stream_end() once. After that call the exchange is gone: do not touch it. Everything that
  * the accessors return is borrowed until then.
  *
- * Client gone: a parked connection notices that the client left only when something is written, so
- * streams get on_tick() every HTTP_TICK_SECONDS to write a keep-alive; http_stream_write() gives
- * false once the client is gone, and on_gone() is called once (from a server thread) as soon as the
- * server knows. An exchange that is kept for a plain reply gets on_gone() too where the connection
- * can be watched (the socket is polled for hang-up while parked). */
+ * Client gone: parked connections are watched for hang-up; http_stream_write() gives false once the
+ * client is gone, and on_gone() is called once (from a server thread) as soon as the server knows.
+ * Streams also get on_tick() every HTTP_TICK_SECONDS to write a keep-alive, for clients that vanish
+ * without a word.
+ *
+ * Callbacks of one exchange never run at the same time, never inside a call of yours on the same
+ * exchange, and never after http_reply*() or http_stream_end() has returned. Those calls therefore
+ * wait for a callback that is running in another thread: hold no lock in them that your callbacks
+ * take. */
 #ifndef CORE_HTTP_H
 #define CORE_HTTP_H
 
@@ -33,29 +37,43 @@ typedef void http_handler_fn(struct http_exchange *x, void *user);
 enum {
     HTTP_TICK_SECONDS = 5,
     HTTP_STREAM_BYTES_MAX = 1 << 20, /* unsent bytes of one stream; see http_stream_write */
+    HTTP_THREADS = 4,                /* the three defaults of http_server_options */
+    HTTP_CONNECTIONS_MAX = 4096,     /* one more is answered 503 and closed */
+    HTTP_BODY_BYTES_MAX = 4 << 20,   /* a larger request body is answered 413 */
+    HTTP_HEADER_BYTES_MAX =
+        32 << 10, /* request line and headers: 431 above; also the write buffer */
+    HTTP_REQUEST_ID_BYTES_MAX = 128,
+    HTTP_IDLE_SECONDS = 120, /* a connection without a byte in either direction, unless parked */
 };
+
+/* Writes the body of an answer that the server gives before the handler runs (400, 401, 413, 503),
+ * in the dialect of this port. Must set out to JSON. */
+typedef void http_error_body_fn(int status, const struct error *err, const char *request_id,
+                                struct buf *out);
 
 struct http_server_options {
     const char *listen;   /* "127.0.0.1:8080", "[::]:8080", "unix:/path"; port 0: any free one */
-    uint32_t num_threads; /* 0: 4 */
-    uint32_t connections_max; /* 0: 4096 */
-    size_t body_bytes_max;    /* 0: 4 MiB */
+    uint32_t num_threads; /* 0: HTTP_THREADS */
+    uint32_t connections_max; /* 0: HTTP_CONNECTIONS_MAX */
+    size_t body_bytes_max;    /* 0: HTTP_BODY_BYTES_MAX */
+    uint32_t tick_ms;         /* 0: HTTP_TICK_SECONDS; tests want it sooner */
     struct tls *tls;          /* NULL: plain; borrowed for the server's life */
     const struct auth *auth;  /* NULL: every request is anonymous-but-allowed (identity NULL);
                                  else bearer tokens and client certificates are resolved by it */
     http_handler_fn *handler;
     void *user;
+    http_error_body_fn *error_body; /* NULL: {"error":{"message","type","code","request_id"}} */
 };
 
 MUST_CHECK enum errc http_server_start(const struct http_server_options *opt,
                                        struct http_server **ret_server, struct error *err);
-/* "127.0.0.1:43567": where it really listens. Borrowed. */
+/* "127.0.0.1:43567" or "unix:/path": where it really listens. Borrowed. */
 const char *http_server_address(const struct http_server *s);
 /* Refuses new connections and new requests (503 + Connection: close); open streams go on. */
 void http_server_drain(struct http_server *s);
 uint32_t http_server_num_open(const struct http_server *s); /* exchanges not finished */
-/* Ends every stream, joins the threads. Owners of kept exchanges must have let go, or see on_gone.
- */
+/* Ends every stream, joins the threads. Owners of kept exchanges must have let go, or see on_gone
+ * (called before this returns); what they do to the exchange afterwards is harmless. */
 void http_server_stop(struct http_server *s);
 DEFINE_AUTO(http_server, http_server_stop)
 
@@ -100,13 +118,20 @@ struct http_stream_callbacks {
 };
 void http_stream_begin(struct http_exchange *x, int status, const char *content_type,
                        const struct http_stream_callbacks *cb);
+/* The body will be exactly len bytes: sent with Content-Length, not chunked. Before begin. */
+void http_set_stream_length(struct http_exchange *x, uint64_t len);
 /* Any thread, never blocks. False: the client is gone, or HTTP_STREAM_BYTES_MAX would be passed
- * (then nothing was taken; http_stream_gone() tells which). */
+ * (then nothing was taken; http_stream_gone() tells which). While nothing is unsent a single write
+ * is taken whatever its size, so that one long line cannot stall for ever. */
 bool http_stream_write(struct http_exchange *x, const void *data, size_t len);
 bool http_stream_gone(const struct http_exchange *x);
 void http_stream_end(struct http_exchange *x); /* the last call; what was written is still sent */
+/* As http_stream_end, but the connection is then cut, so that the client sees that it is
+ * incomplete. */
+void http_stream_abort(struct http_exchange *x);
 
-/* For exchanges kept for a plain reply: called once if the client leaves first; you still reply. */
+/* For exchanges kept for a plain reply: called once if the client leaves first; you still reply.
+ * Set it in the handler, before the exchange is handed to another thread. */
 void http_on_gone(struct http_exchange *x, void (*fn)(struct http_exchange *x, void *user),
                   void *user);
 

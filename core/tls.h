@@ -18,5 +18,8 @@ DEFINE_AUTO(tls, tls_stop)
  * the call). */
 typedef void tls_plain_fn(void *user, int plain_fd, const struct auth_identity *peer);
 void tls_accept(struct tls *t, int socket_fd, tls_plain_fn *on_plain, void *user);
+/* Closes the connections of `user` that are in their handshake; when it returns, on_plain is not
+ * called for that user any more. */
+void tls_detach(struct tls *t, void *user);
 
 #endif
