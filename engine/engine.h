@@ -14,7 +14,8 @@ struct engine_options {
     uint32_t max_model_len;          /* 0: the model's context_length */
     uint32_t max_num_seqs;           /* 0: 64 on the CPU */
     uint32_t max_num_batched_tokens; /* 0: 512 on the CPU */
-    uint32_t max_num_waiting;        /* 0: 1024; beyond it engine_submit gives ERR_EXHAUSTED */
+    uint32_t max_num_waiting;        /* 0: 1024; with max_num_seqs and this many requests in the
+                                        engine, engine_submit gives ERR_EXHAUSTED */
     uint32_t block_size;             /* 0: 16 */
     uint64_t kv_cache_bytes;         /* 0: enough for max_num_seqs/4 full contexts, within half of
                                         the memory that is free; at least one must fit */
@@ -99,9 +100,11 @@ MUST_CHECK enum errc engine_create(const struct model *m, const struct engine_op
 void engine_destroy(struct engine *e);
 DEFINE_AUTO(engine, engine_destroy)
 
-/* Any thread. ERR_INVALID with field: prompt longer than max_model_len, a token id outside the
- * vocabulary, a parameter out of its range. ERR_EXHAUSTED: too many are waiting. On error the sink
- * is not called. ret_id names the request for engine_abort. */
+/* Any thread. ERR_INVALID with field: prompt and one token more are longer than max_model_len, a
+ * token id outside the vocabulary, a parameter out of its range. ERR_EXHAUSTED: too many requests,
+ * or no memory for this one; ERR_UNAVAILABLE: the engine is being destroyed. On error the sink is
+ * not called; otherwise it may be called before this returns. ret_id names the request for
+ * engine_abort, never 0. */
 MUST_CHECK enum errc engine_submit(struct engine *e, const struct engine_request *rq,
                                    uint64_t *ret_id, struct error *err);
 /* Any thread; unknown or finished ids are ignored. The sink gets FINISH_ABORT soon after. */

@@ -53,7 +53,6 @@ enum errc sched_create(const struct sched_options *opt, struct kv_cache *kv, str
     s->opt = *opt;
     s->kv = kv;
     s->entries = mem_array(opt->max_num_seqs, sizeof(s->entries[0]));
-    s->step.entries = s->entries;
     *ret_s = s;
     return OK;
 }
@@ -166,9 +165,12 @@ static void schedule_waiting(struct sched *s, struct budget *left) {
         }
         bool reserved = kv_cache_reserve(s->kv, rq, rq->num_computed_tokens + n);
         ASSERT(reserved);
-        if (!rq->was_admitted)
+        if (!rq->was_admitted) {
+            rq->was_admitted = true;
             rq->num_cached_tokens = rq->num_computed_tokens;
-        rq->was_admitted = true;
+            s->step.num_prefix_queries += rq->num_prompt;
+            s->step.num_prefix_hits += rq->num_cached_tokens;
+        }
         rq->running = true;
         s->border = rq->next;
         s->num_running++;
@@ -182,7 +184,7 @@ const struct sched_step *sched_schedule(struct sched *s) {
         .num_tokens = s->opt.max_num_batched_tokens,
         .num_prompt_logits = s->opt.max_num_prompt_logits,
     };
-    s->step.num_entries = s->step.num_tokens = s->step.num_preempted = 0;
+    s->step = (struct sched_step){.entries = s->entries};
     schedule_running(s, &left);
     schedule_waiting(s, &left);
     ASSERT(s->step.num_entries || !s->first);

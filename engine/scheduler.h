@@ -25,6 +25,8 @@ struct sched_entry {
 struct sched_step {
     uint32_t num_entries, num_tokens; /* num_tokens: sum of num_scheduled */
     uint32_t num_preempted;
+    uint32_t num_prefix_queries; /* prompt tokens of the requests admitted for the first time */
+    uint32_t num_prefix_hits;    /* of those, found in the prefix cache */
     const struct sched_entry *entries; /* in order of arrival; valid until the next schedule */
 };
 
