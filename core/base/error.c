@@ -1,33 +1,41 @@
-/* Errors. See error.h for the contract; the only subtlety here is that a cut text must stay valid
+/* Errors. See error.h for the contract; the only subtlety here is that a text must be valid
  * UTF-8, because it is copied into JSON bodies as it is. */
 #include "core/base/error.h"
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Drops a UTF-8 sequence that the end of the buffer cut in two. */
-static void trim_partial_utf8(char *text) {
-    size_t len = strlen(text);
-    size_t back = 0;
-    while (back < 4 && back < len) {
-        unsigned char c = (unsigned char)text[len - 1 - back];
-        if ((c & 0xC0) != 0x80) {
-            size_t need = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
-            if (need > back + 1)
-                text[len - 1 - back] = '\0';
-            return;
-        }
-        back++;
+/* Length of the valid UTF-8 sequence at p, 0 when it is broken (or cut by the end of the text). */
+static size_t utf8_length(const unsigned char *p) {
+    size_t len = *p < 0x80 ? 1 : *p >= 0xF0 ? 4 : *p >= 0xE0 ? 3 : *p >= 0xC2 ? 2 : 0;
+    if (*p > 0xF4)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    }
+    bool surrogate = *p == 0xED && p[1] >= 0xA0;
+    bool overlong = (*p == 0xE0 && p[1] < 0xA0) || (*p == 0xF0 && p[1] < 0x90);
+    return surrogate || overlong || (*p == 0xF4 && p[1] >= 0x90) ? 0 : len;
+}
+
+/* Messages quote what users sent, cut at some byte: what is not UTF-8 becomes '?'. */
+static void mend_utf8(char *text) {
+    for (unsigned char *p = (unsigned char *)text; *p;) {
+        size_t len = utf8_length(p);
+        if (!len)
+            *p = '?';
+        p += len ? len : 1;
     }
 }
 
 static void format(struct error *err, const char *fmt, va_list args) {
-    int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
-    if (n >= (int)sizeof(err->text))
-        trim_partial_utf8(err->text);
+    vsnprintf(err->text, sizeof(err->text), fmt, args);
+    mend_utf8(err->text);
 }
 
 enum errc err_set(struct error *err, enum errc code, const char *fmt, ...) {
@@ -47,7 +55,7 @@ enum errc err_field(struct error *err, enum errc code, const char *field, const 
     err->code = code;
     err->retry_after_seconds = 0;
     snprintf(err->field, sizeof(err->field), "%s", field);
-    trim_partial_utf8(err->field);
+    mend_utf8(err->field);
     format(err, fmt, args);
     va_end(args);
     return code;
@@ -61,9 +69,8 @@ enum errc err_wrap(struct error *err, const char *fmt, ...) {
     vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
     size_t len = strlen(err->text);
-    int n = snprintf(err->text + len, sizeof(err->text) - len, ": %s", was);
-    if (n >= (int)(sizeof(err->text) - len))
-        trim_partial_utf8(err->text);
+    snprintf(err->text + len, sizeof(err->text) - len, ": %s", was);
+    mend_utf8(err->text);
     return err->code;
 }
 

@@ -39,7 +39,7 @@ struct error {
     enum errc code;
     uint32_t retry_after_seconds;      /* > 0: worth a Retry-After header */
     char field[ERROR_FIELD_BYTES_MAX]; /* field path or parameter at fault, or "" */
-    char text[ERROR_TEXT_BYTES_MAX];   /* always terminated; cut at the bound on a UTF-8 border */
+    char text[ERROR_TEXT_BYTES_MAX];   /* always terminated, cut at the bound, always valid UTF-8 */
 };
 
 #define ERROR_INIT ((struct error){.code = OK})
