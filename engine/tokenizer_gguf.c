@@ -82,7 +82,6 @@ static enum errc set_token(struct loader *l, uint32_t id, struct error *err) {
                            "token %u: a byte token must read <0x00> to <0xFF>, not \"%.*s\"", id,
                            text.len > 20 ? 20 : (int)text.len, text.data);
         buf_putc(&l->piece, (char)byte);
-        v->byte_ids[byte] = (int32_t)id;
         s.piece = l->piece.data;
         s.piece_len = 1;
     } else if (matchable && l->family == FAMILY_BYTE_LEVEL) {
@@ -91,8 +90,6 @@ static enum errc set_token(struct loader *l, uint32_t id, struct error *err) {
             s.key = l->piece.data;
             s.key_len = l->piece.len;
         }
-        if (matchable && s.key_len == 1)
-            v->byte_ids[(unsigned char)s.key[0]] = (int32_t)id;
     } else if (matchable) {
         append_without_marks(&l->piece, text.data, text.len);
         s.piece = l->piece.data;
@@ -119,7 +116,7 @@ static enum errc load_tokens(struct loader *l, struct error *err) {
         if (set_token(l, id, err))
             return err_wrap(err, KEY("tokens"));
     }
-    vocab_index(&l->tk->vocab);
+    vocab_index(&l->tk->vocab, l->family == FAMILY_BYTE_LEVEL);
     return OK;
 }
 

@@ -9,22 +9,16 @@
 
 #include <jansson.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "engine/gguf.h"
-
-static const char *shared(const char *name, char path[4096]) {
-    const char *root = getenv("INFERD_SHARED");
-    snprintf(path, 4096, "%s/%s", root ? root : "../shared", name);
-    return path;
-}
+#include "engine/shared_data.h"
 
 /* The path of a shared file; ends the test as skipped where it is absent. */
 static const char *need(const char *name, char path[4096]) {
-    if (access(shared(name, path), R_OK)) {
-        print_message("skipped: %s is absent\n", path);
+    AUTO_FREE char *found = shared_data_path(name);
+    if (!found)
         skip();
-    }
+    snprintf(path, 4096, "%s", found);
     return path;
 }
 
@@ -219,6 +213,33 @@ static void bert_vectors_match(void **state) {
     check_pairs(tk, "bert-base-uncased", false);
 }
 
+static struct tokenizer *open_dir(const char *name) {
+    char path[4096];
+    struct error err = ERROR_INIT;
+    struct tokenizer *tk = NULL;
+    if (tokenizer_from_dir(need(name, path), &tk, &err))
+        fail_msg("%s", err.text);
+    return tk;
+}
+
+static void llama3_json_vectors_match(void **state) {
+    AUTO(tokenizer) tk = open_dir("data/tokenizers/llama-3");
+    assert_int_equal(tokenizer_bos(tk), 128000);
+    assert_int_equal(tokenizer_eos(tk), 128001);
+    assert_true(tokenizer_is_eog(tk, 128009)); /* <|eot_id|> */
+    assert_true(tokenizer_adds_bos(tk));
+    check_ggml_vocab(tk, "llama-bpe");
+    check_vectors(tk, "llama-3");
+    check_pairs(tk, "llama-3", true);
+}
+
+static void tinystories_json_vectors_match(void **state) {
+    AUTO(tokenizer) tk = open_dir("data/models/tinystories-656k");
+    assert_int_equal(tokenizer_bos(tk), 1);
+    assert_int_equal(tokenizer_eos(tk), 2);
+    check_vectors(tk, "tinystories-656k");
+}
+
 /* Makes the model that a golden file names, with the smallest weights there are, because only its
  * tokenizer counts here, and opens that. */
 static struct tokenizer *make_model(const char *arguments) {
@@ -379,6 +400,8 @@ int main(void) {
         cmocka_unit_test(deepseek_coder_vectors_match),
         cmocka_unit_test(llama_spm_vectors_match),
         cmocka_unit_test(bert_vectors_match),
+        cmocka_unit_test(llama3_json_vectors_match),
+        cmocka_unit_test(tinystories_json_vectors_match),
         cmocka_unit_test(golden_tokenizers_match),
         cmocka_unit_test(golden_chat_prompts_match),
         cmocka_unit_test(golden_models_prompts_match),

@@ -83,7 +83,7 @@ static uint32_t *slot(const struct vocab *v, const char *key, size_t len) {
     }
 }
 
-void vocab_index(struct vocab *v) {
+void vocab_index(struct vocab *v, bool byte_level) {
     uint32_t size = 16;
     while (size < v->len * 2)
         size *= 2;
@@ -93,6 +93,10 @@ void vocab_index(struct vocab *v) {
     v->key_len_max = 0;
     for (uint32_t id = 0; id < v->len; id++) {
         const struct vocab_token *t = &v->tokens[id];
+        bool is_byte = byte_level ? t->matchable && t->key_len == 1
+                                  : t->kind == TOKEN_BYTE && t->piece_len == 1;
+        if (is_byte)
+            v->byte_ids[(unsigned char)v->text.data[t->piece]] = (int32_t)id;
         if (!t->matchable)
             continue;
         *slot(v, v->text.data + t->key, t->key_len) = id + 1;

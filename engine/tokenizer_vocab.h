@@ -39,7 +39,7 @@ struct vocab {
     uint64_t seed;
     uint32_t key_len_max;  /* of matchable tokens */
     float *scores;         /* SentencePiece's, [len]; NULL: ranked by merges */
-    int32_t byte_ids[256]; /* the token of a single byte, -1: none */
+    int32_t byte_ids[256]; /* the token of a single byte, -1: none; set by vocab_index */
 };
 
 /* ERR_INVALID above VOCAB_TOKENS_MAX or at 0. All tokens start as empty UNUSED ones. */
@@ -53,8 +53,9 @@ struct vocab_spelling {
 /* Sets token `id`; the strings are copied. ERR_INVALID: longer than VOCAB_PIECE_BYTES_MAX. */
 MUST_CHECK enum errc vocab_set(struct vocab *v, uint32_t id, const struct vocab_spelling *s,
                                enum token_kind kind, bool matchable, struct error *err);
-/* Builds the index. Of equal keys the last id wins. */
-void vocab_index(struct vocab *v);
+/* Builds the index. Of equal keys the last id wins. byte_level: matchable keys of one byte are the
+ * tokens of these bytes; else the TOKEN_BYTE ones are. */
+void vocab_index(struct vocab *v, bool byte_level);
 
 int32_t vocab_find(const struct vocab *v, const char *key, size_t len); /* -1: none */
 const char *vocab_key(const struct vocab *v, uint32_t id, size_t *ret_len);
