@@ -3,6 +3,7 @@
 #include "engine/gguf_config.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "engine/cpu/dtype.h"
@@ -135,11 +136,25 @@ static enum errc read_sizes(const struct gguf *g, struct model_spec *s, struct e
         maybe_f32(g, s, "rope.freq_base", &c->rope_theta, err) ||
         maybe_u32(g, s, "attention.sliding_window", &s->window, err))
         return err->code;
+    for (uint32_t i = 0; i < MODEL_LAYERS_MAX; i++)
+        s->sliding[i] = true;
     if (value_length != c->head_dim)
         return err_set(err, ERR_INVALID,
                        "%s: value heads of %" PRIu32 ", key heads of %" PRIu32
                        "; only equal ones are supported",
                        gguf_path(g), value_length, c->head_dim);
+    return OK;
+}
+
+static enum errc refuse_split(const struct gguf *g, struct error *err) {
+    uint32_t num_files = 0;
+    if (gguf_has(g, "split.count") && gguf_get_u32(g, "split.count", &num_files, err))
+        return err->code;
+    if (num_files > 1)
+        return err_set(err, ERR_INVALID,
+                       "%s: key split.count: one of %" PRIu32
+                       " files; a GGUF in several files is not supported, join them first",
+                       gguf_path(g), num_files);
     return OK;
 }
 
@@ -166,6 +181,8 @@ static enum errc read_rope(const struct gguf *g, struct model_spec *s, struct er
         maybe_u32(g, s, "rope.scaling.original_context_length", &r->original_context_length, err) ||
         maybe_f32(g, s, "rope.scaling.attn_factor", &r->magnitude, err))
         return err->code;
+    if (r->magnitude > 0) /* GGUF's factor comes on top of the usual one */
+        r->magnitude *= 0.1f * logf(r->factor) + 1.0f;
     if (legacy_linear > 0) {
         r->scaling = ROPE_SCALING_LINEAR;
         r->factor = legacy_linear;
@@ -188,8 +205,8 @@ static enum errc read_rope(const struct gguf *g, struct model_spec *s, struct er
 }
 
 enum errc gguf_config_read(const struct gguf *g, struct model_spec *spec, struct error *err) {
-    if (read_arch(g, spec, err) || read_sizes(g, spec, err) || refuse_experts(g, spec, err) ||
-        read_rope(g, spec, err) || read_vocab(g, spec, err))
+    if (refuse_split(g, err) || read_arch(g, spec, err) || read_sizes(g, spec, err) ||
+        refuse_experts(g, spec, err) || read_rope(g, spec, err) || read_vocab(g, spec, err))
         return err->code;
     spec->tied = !gguf_find_tensor(g, "output.weight");
     free(spec->name);

@@ -5,9 +5,12 @@
 
 #include <sys/stat.h>
 
+#include "engine/embedded.h"
 #include "engine/gguf.h"
 #include "engine/gguf_config.h"
+#include "engine/hf_config.h"
 #include "engine/model_spec.h"
+#include "engine/safetensors.h"
 #include "engine/tensor_source.h"
 #include "engine/tokenizer.h"
 #include "engine/weights.h"
@@ -17,13 +20,25 @@ struct model {
     struct model_generation generation;
     struct weights *weights;
     struct tokenizer *tokenizer; /* NULL: the model brings none */
-    struct gguf *gguf;
+    struct gguf *gguf;           /* one of the two */
+    struct safetensors *safetensors;
     struct arena *arena;
 };
 
+/* The GGUF at a path, or the one that is linked into this program. */
+static enum errc open_gguf_file(const char *path, struct gguf **ret_g, struct error *err) {
+    const struct embedded *e = NULL;
+    size_t scheme_len = strlen(EMBEDDED_SCHEME);
+    if (strncmp(path, EMBEDDED_SCHEME, scheme_len) != 0)
+        return gguf_open(path, ret_g, err);
+    if (embedded_find(path + scheme_len, &e, err))
+        return err->code;
+    return gguf_open_memory(path, e->start, (size_t)(e->end - e->start), ret_g, err);
+}
+
 static enum errc open_gguf(struct model *m, const char *path, struct error *err) {
     struct tensor_source source;
-    if (gguf_open(path, &m->gguf, err) || gguf_config_read(m->gguf, &m->spec, err))
+    if (open_gguf_file(path, &m->gguf, err) || gguf_config_read(m->gguf, &m->spec, err))
         return err->code;
     gguf_config_tensors(m->gguf, m->arena, &source);
     if (weights_create(&m->spec, &source, WEIGHTS_GGUF, &m->weights, err))
@@ -32,12 +47,27 @@ static enum errc open_gguf(struct model *m, const char *path, struct error *err)
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
+static enum errc open_dir(struct model *m, const char *dir, struct error *err) {
+    if (hf_config_read(dir, &m->spec, err) || hf_config_read_generation(dir, &m->generation, err) ||
+        safetensors_open_dir(dir, &m->safetensors, err) ||
+        weights_create(&m->spec, safetensors_tensors(m->safetensors), WEIGHTS_HUGGING_FACE,
+                       &m->weights, err))
+        return err->code;
+    enum errc rc = tokenizer_from_dir(dir, &m->tokenizer, err);
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+static bool is_dir(const char *path) {
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 enum errc model_open(const char *path, struct model **ret_m, struct error *err) {
     AUTO(model) m = mem_alloc(sizeof(*m));
     m->arena = arena_create();
     m->generation = (struct model_generation){-1, -1, -1, -1, -1};
     model_spec_init(&m->spec);
-    if (open_gguf(m, path, err))
+    if (is_dir(path) ? open_dir(m, path, err) : open_gguf(m, path, err))
         return err->code;
     m->spec.config.weights_type = m->weights->type_name;
     m->spec.config.num_parameters = m->weights->num_parameters;
@@ -52,6 +82,7 @@ void model_close(struct model *m) {
     tokenizer_destroy(m->tokenizer);
     weights_destroy(m->weights);
     gguf_close(m->gguf);
+    safetensors_close(m->safetensors);
     arena_destroy(m->arena);
     model_spec_deinit(&m->spec);
     free(m);
@@ -59,7 +90,9 @@ void model_close(struct model *m) {
 
 enum errc model_open_tokenizer(const char *path, struct tokenizer **ret_tk, struct error *err) {
     AUTO(gguf) g = NULL;
-    if (gguf_open(path, &g, err))
+    if (is_dir(path))
+        return tokenizer_from_dir(path, ret_tk, err);
+    if (open_gguf_file(path, &g, err))
         return err->code;
     return tokenizer_from_gguf(g, ret_tk, err);
 }

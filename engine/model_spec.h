@@ -6,6 +6,16 @@
 
 #include "engine/model.h"
 
+enum {
+    MODEL_LAYERS_MAX = 1024,
+    MODEL_HEADS_MAX = 1024,
+    MODEL_HEAD_DIM_MAX = 1024,
+    MODEL_HIDDEN_MAX = 1 << 17,
+    MODEL_FFN_MAX = 1 << 20,
+    MODEL_VOCAB_MAX = 1 << 22,
+    MODEL_CONTEXT_MAX = 1 << 24,
+};
+
 enum rope_scaling {
     ROPE_SCALING_NONE,
     ROPE_SCALING_LINEAR,
@@ -26,19 +36,10 @@ struct rope_spec {
 struct model_spec {
     struct model_config config; /* the names point to `name` and to constants */
     struct rope_spec rope;
-    char *name;                          /* owned */
-    bool tied;                           /* the head may be the embedding */
-    uint32_t window, window_first_layer; /* sliding attention from that layer on; 0: none */
-};
-
-enum {
-    MODEL_LAYERS_MAX = 1024,
-    MODEL_HEADS_MAX = 1024,
-    MODEL_HEAD_DIM_MAX = 1024,
-    MODEL_HIDDEN_MAX = 1 << 17,
-    MODEL_FFN_MAX = 1 << 20,
-    MODEL_VOCAB_MAX = 1 << 22,
-    MODEL_CONTEXT_MAX = 1 << 24,
+    char *name;                     /* owned */
+    bool tied;                      /* the head may be the embedding */
+    uint32_t window;                /* sliding attention: positions that a row sees; 0: none */
+    bool sliding[MODEL_LAYERS_MAX]; /* the layers that it holds for */
 };
 
 #define MODEL_ARCHS_SUPPORTED "llama (also Mistral), qwen2, qwen3"

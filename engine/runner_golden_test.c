@@ -16,11 +16,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "engine/model.h"
-#include "engine/runner.h"
+#include "engine/runner_fixture.h"
 #include "engine/shared_data.h"
 
-enum { NUM_GREEDY = 32, BLOCK_SIZE = 16, TOKENS_MAX = 512 };
+enum { NUM_GREEDY = 32 };
 
 /* Rounding of the recording (five digits behind the point of logits of 5 to 30) and of F32 sums in
  * another order, through a few layers. */
@@ -59,65 +58,17 @@ static bool make_model(const char *args, const char *sha256, const char *path) {
     return read && !status;
 }
 
-static struct model *open_model(const char *path) {
-    struct error err = ERROR_INIT;
-    struct model *m = NULL;
-    if (model_open(path, &m, &err))
-        fail_msg("%s", err.text);
-    return m;
-}
-
 /* Logits of the last NUM_GREEDY rows when the prompt and then the recorded tokens are fed. */
-static float *forced_logits(const struct model *m, bool reference, const int32_t *ids,
-                            uint32_t num_ids) {
-    struct error err = ERROR_INIT;
-    AUTO(runner) r = NULL;
-    uint32_t num_blocks = (num_ids + BLOCK_SIZE - 1) / BLOCK_SIZE;
-    struct runner_options opt = {
-        .num_blocks = num_blocks,
-        .block_size = BLOCK_SIZE,
-        .num_tokens_max = TOKENS_MAX,
-        .num_seqs_max = 1,
-        .num_logits_max = NUM_GREEDY,
-        .seq_len_max = TOKENS_MAX,
-        .reference = reference,
-    };
-    if (runner_create(m, &opt, &r, &err))
-        fail_msg("%s", err.text);
-    int32_t positions[TOKENS_MAX];
-    uint32_t slots[TOKENS_MAX], blocks[TOKENS_MAX], rows[NUM_GREEDY];
-    for (uint32_t i = 0; i < num_blocks; i++)
-        blocks[i] = num_blocks - 1 - i; /* not the identity */
-    for (uint32_t i = 0; i < num_ids; i++) {
-        positions[i] = (int32_t)i;
-        slots[i] = blocks[i / BLOCK_SIZE] * BLOCK_SIZE + i % BLOCK_SIZE;
-    }
-    for (uint32_t i = 0; i < NUM_GREEDY; i++)
-        rows[i] = num_ids - NUM_GREEDY + i;
-    struct runner_batch batch = {
-        .num_tokens = num_ids,
-        .token_ids = ids,
-        .positions = positions,
-        .slots = slots,
-        .num_seqs = 1,
-        .query_start = (const uint32_t[]){0, num_ids},
-        .seq_len = &num_ids,
-        .block_table = blocks,
-        .block_table_stride = num_blocks,
-        .num_logits = NUM_GREEDY,
-        .logits_rows = rows,
-    };
+static float *forced_logits(const struct model *m, bool reference, struct fixture_seq *seq) {
+    AUTO(runner) r = fixture_runner(m, reference, 0);
     float *logits = mem_array((size_t)NUM_GREEDY * model_config(m)->vocab_size, sizeof(*logits));
-    runner_forward(r, &batch, logits);
+    struct fixture_part prompt = {seq, seq->num_ids - NUM_GREEDY, false};
+    struct fixture_part rest = {seq, NUM_GREEDY, true};
+    seq->num_computed = 0;
+    if (prompt.num_tokens)
+        fixture_forward(r, &prompt, 1, NULL);
+    fixture_forward(r, &rest, 1, logits);
     return logits;
-}
-
-static uint32_t best_of(const float *logits, uint32_t len) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < len; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
 }
 
 static double rms(const float *a, const float *b, size_t len) {
@@ -161,33 +112,33 @@ static void check_choices(const char *name, const json_t *reference, double marg
             json_number_value(json_array_get(json_object_get(reference, "greedy_margin"), i));
         json_int_t want =
             json_integer_value(json_array_get(json_object_get(reference, "greedy"), i));
-        uint32_t got = best_of(logits + i * vocab, vocab);
+        uint32_t got = fixture_best(logits + i * vocab, vocab);
         if (margin > margin_min && got != want)
             fail_msg("%s: step %zu chose %u instead of %d, margin %f", name, i, got, (int)want,
                      margin);
     }
 }
 
-static uint32_t read_ids(const json_t *array, int32_t *ids, uint32_t at, uint32_t max) {
+static void read_ids(const json_t *array, struct fixture_seq *seq) {
     size_t i;
     json_t *id;
     json_array_foreach (array, i, id) {
-        assert_true(at < max);
-        ids[at++] = (int32_t)json_integer_value(id);
+        assert_true(seq->num_ids < FIXTURE_SEQ_TOKENS);
+        seq->ids[seq->num_ids++] = (int32_t)json_integer_value(id);
     }
-    return at;
 }
 
 static void check_prompt(const char *name, const struct model *m, const json_t *prompt) {
-    int32_t ids[TOKENS_MAX];
+    struct fixture_seq seq = {0};
     const json_t *reference = json_object_get(prompt, "reference");
     const json_t *native = json_object_get(prompt, "native");
     uint32_t vocab = model_config(m)->vocab_size;
-    uint32_t num_prompt = read_ids(json_object_get(prompt, "ids"), ids, 0, TOKENS_MAX);
-    uint32_t num_ids = read_ids(json_object_get(reference, "greedy"), ids, num_prompt, TOKENS_MAX);
-    num_ids--; /* what the last token leads to is not recorded */
-    AUTO_FREE float *exact = forced_logits(m, true, ids, num_ids);
-    AUTO_FREE float *fast = forced_logits(m, false, ids, num_ids);
+    read_ids(json_object_get(prompt, "ids"), &seq);
+    uint32_t num_prompt = seq.num_ids;
+    read_ids(json_object_get(reference, "greedy"), &seq);
+    seq.num_ids--; /* what the last token leads to is not recorded */
+    AUTO_FREE float *exact = forced_logits(m, true, &seq);
+    AUTO_FREE float *fast = forced_logits(m, false, &seq);
     check_exact(name, reference, exact, vocab);
     double bound = number(native, "rms_diff");
     double diff = rms(exact, fast, (size_t)NUM_GREEDY * vocab);
@@ -209,7 +160,7 @@ static void check_file(const char *dir, const char *name) {
     if (make_model(json_string_value(json_object_get(golden, "make_gguf")), sha256, model_path)) {
         size_t i;
         json_t *prompt;
-        AUTO(model) m = open_model(model_path);
+        AUTO(model) m = fixture_model(model_path);
         json_array_foreach (json_object_get(golden, "prompts"), i, prompt)
             check_prompt(name, m, prompt);
     }

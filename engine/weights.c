@@ -253,7 +253,7 @@ static enum errc bind_all(struct binder *b, struct error *err) {
         for (size_t i = 0; i < ARRAY_LEN(roles); i++)
             if (bind_role(b, layer, &roles[i], err))
                 return err->code;
-        b->w->layers[layer].window = layer >= spec->window_first_layer ? spec->window : 0;
+        b->w->layers[layer].window = spec->sliding[layer] ? spec->window : 0;
     }
     b->w->type_name = commonest_type(b);
     return check_all_used(b, err);
