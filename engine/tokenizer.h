@@ -24,10 +24,14 @@ void token_ids_deinit(struct token_ids *ids);
  * ERR_INVALID names the key, ERR_NOT_FOUND: the file has no tokenizer. */
 MUST_CHECK enum errc tokenizer_from_gguf(const struct gguf *g, struct tokenizer **ret_tk,
                                          struct error *err);
-/* From tokenizer.json (with tokenizer_config.json and generation_config.json where present) in a
- * Hugging Face directory. */
+/* From tokenizer.json, or tokenizer.model where there is none, in a Hugging Face directory, with
+ * tokenizer_config.json, generation_config.json and chat_template.jinja where present.
+ * ERR_NOT_FOUND: neither is there; other errors name file and place. */
 MUST_CHECK enum errc tokenizer_from_dir(const char *dir, struct tokenizer **ret_tk,
                                         struct error *err);
+/* The same from one of the two files, named *.json or otherwise. */
+MUST_CHECK enum errc tokenizer_from_file(const char *path, struct tokenizer **ret_tk,
+                                         struct error *err);
 void tokenizer_destroy(struct tokenizer *tk);
 DEFINE_AUTO(tokenizer, tokenizer_destroy)
 

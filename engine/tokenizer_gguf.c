@@ -14,10 +14,8 @@
 #include "engine/tokenizer_state.h"
 
 #include "engine/gguf.h"
-#include "engine/tokenizer_unicode.h"
 
-#define KEY(name)  "tokenizer.ggml." name
-#define SPACE_MARK "\xE2\x96\x81" /* U+2581 */
+#define KEY(name) "tokenizer.ggml." name
 
 enum family { FAMILY_SPM, FAMILY_BYTE_LEVEL, FAMILY_WORDPIECE };
 
@@ -59,41 +57,20 @@ static enum token_kind kind_of(const struct loader *l, uint32_t id, struct gguf_
     return TOKEN_NORMAL;
 }
 
-static void append_without_marks(struct buf *out, const char *s, size_t len) {
-    for (size_t i = 0; i < len;) {
-        bool mark = len - i >= 3 && !memcmp(s + i, SPACE_MARK, 3);
-        buf_putc(out, mark ? ' ' : s[i]);
-        i += mark ? 3 : 1;
-    }
-}
-
 /* Sets token `id` by its family's spelling. */
 static enum errc set_token(struct loader *l, uint32_t id, struct error *err) {
     struct vocab *v = &l->tk->vocab;
     struct gguf_string text = gguf_array_string(&l->tokens, id);
     enum token_kind kind = kind_of(l, id, text);
+    if (l->family != FAMILY_BYTE_LEVEL)
+        return tokenizer_set_spm_token(l->tk, id, text.data, text.len, kind, err);
     struct vocab_spelling s = {.key = text.data, .key_len = text.len};
     bool matchable = kind == TOKEN_NORMAL || kind == TOKEN_UNUSED;
     buf_clear(&l->piece);
-    if (kind == TOKEN_BYTE) {
-        int byte = tokenizer_byte_token(text.data, text.len);
-        if (byte < 0)
-            return err_set(err, ERR_INVALID,
-                           "token %u: a byte token must read <0x00> to <0xFF>, not \"%.*s\"", id,
-                           text.len > 20 ? 20 : (int)text.len, text.data);
-        buf_putc(&l->piece, (char)byte);
-        s.piece = l->piece.data;
-        s.piece_len = 1;
-    } else if (matchable && l->family == FAMILY_BYTE_LEVEL) {
-        matchable = tokenizer_letters_to_bytes(text.data, text.len, &l->piece);
-        if (matchable) {
-            s.key = l->piece.data;
-            s.key_len = l->piece.len;
-        }
-    } else if (matchable) {
-        append_without_marks(&l->piece, text.data, text.len);
-        s.piece = l->piece.data;
-        s.piece_len = l->piece.len;
+    matchable = matchable && tokenizer_letters_to_bytes(text.data, text.len, &l->piece);
+    if (matchable) {
+        s.key = l->piece.data;
+        s.key_len = l->piece.len;
     }
     return vocab_set(v, id, &s, kind, matchable, err);
 }
@@ -118,20 +95,6 @@ static enum errc load_tokens(struct loader *l, struct error *err) {
     }
     vocab_index(&l->tk->vocab, l->family == FAMILY_BYTE_LEVEL);
     return OK;
-}
-
-static void load_special_tokens(struct loader *l) {
-    struct vocab *v = &l->tk->vocab;
-    for (uint32_t id = 0; id < v->len; id++) {
-        enum token_kind kind = v->tokens[id].kind;
-        if (kind != TOKEN_CONTROL && kind != TOKEN_USER_DEFINED && kind != TOKEN_UNKNOWN)
-            continue;
-        size_t len;
-        struct special_token t = {.id = (int32_t)id, .control = kind != TOKEN_USER_DEFINED};
-        t.text = vocab_piece(v, id, &len);
-        t.len = (uint32_t)len;
-        special_tokens_add(&l->tk->special, &t);
-    }
 }
 
 static enum errc load_scores(struct loader *l, struct error *err) {
@@ -217,27 +180,12 @@ static enum errc read_id(const struct loader *l, const char *key, int32_t *id, s
     return OK;
 }
 
-static enum errc add_step(struct loader *l, enum normalizer_kind kind, const char *pattern,
-                          const char *content, struct error *err) {
-    struct normalizer_step step = {
-        .kind = kind, .pattern = mem_strdup(pattern), .content = mem_strdup(content)};
-    return normalizer_add(&l->tk->normalizer, &step, err);
-}
-
 static enum errc load_spm(struct loader *l, struct error *err) {
-    struct tokenizer *tk = l->tk;
-    bool prefix = true, collapse = false;
-    if (load_scores(l, err) || read_bool(l, KEY("add_space_prefix"), &prefix, err) ||
-        read_bool(l, KEY("remove_extra_whitespaces"), &collapse, err))
+    struct spm_options opt = {.add_space_prefix = true};
+    if (load_scores(l, err) || read_bool(l, KEY("add_space_prefix"), &opt.add_space_prefix, err) ||
+        read_bool(l, KEY("remove_extra_whitespaces"), &opt.remove_extra_whitespaces, err))
         return err->code;
-    tk->bpe.byte_fallback = true;
-    tk->keeps_bad_bytes = true;
-    tk->strips_space = prefix;
-    if (collapse && add_step(l, NORMALIZE_COLLAPSE_SPACES, NULL, NULL, err))
-        return err->code;
-    if (prefix && add_step(l, NORMALIZE_PREPEND, NULL, " ", err))
-        return err->code;
-    return add_step(l, NORMALIZE_REPLACE, " ", SPACE_MARK, err);
+    return tokenizer_set_up_spm(l->tk, opt, err);
 }
 
 /* The families whose original tokenizers start every text with BOS, when the file does not say. */
@@ -270,7 +218,7 @@ static enum errc load_wordpiece(struct loader *l, struct error *err) {
                                                  NORMALIZE_LOWERCASE};
     struct tokenizer *tk = l->tk;
     for (size_t i = 0; i < ARRAY_LEN(steps); i++)
-        if (add_step(l, steps[i], NULL, NULL, err))
+        if (normalizer_add(&tk->normalizer, &(struct normalizer_step){.kind = steps[i]}, err))
             return err->code;
     tk->kind = TOKENIZER_WORDPIECE;
     tk->strips_space = tk->spaces_control = tk->cleans_up = true;
@@ -326,7 +274,7 @@ static enum errc load(struct loader *l, struct error *err) {
     bool add_bos = true, add_eos = false;
     if (read_family(l, err) || load_tokens(l, err))
         return err->code;
-    load_special_tokens(l);
+    tokenizer_add_special_kinds(l->tk);
     l->tk->bpe.vocab = &l->tk->vocab;
     enum errc rc;
     switch (l->family) {

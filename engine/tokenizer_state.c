@@ -7,6 +7,8 @@
 
 #include "engine/tokenizer_unicode.h"
 
+#define SPACE_MARK "\xE2\x96\x81" /* U+2581, SentencePiece's space */
+
 void tokenizer_add_eog(struct tokenizer *tk, int64_t id) {
     if (id >= 0 && id < tk->vocab.len && !tokenizer_is_eog(tk, (int32_t)id))
         token_ids_push(&tk->eog, (int32_t)id);
@@ -96,4 +98,62 @@ int tokenizer_byte_token(const char *text, size_t len) {
         return -1;
     int high = hex_digit(text[3]), low = hex_digit(text[4]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+enum errc tokenizer_set_spm_token(struct tokenizer *tk, uint32_t id, const char *text, size_t len,
+                                  enum token_kind kind, struct error *err) {
+    struct vocab_spelling s = {.key = text, .key_len = len};
+    bool matchable = kind == TOKEN_NORMAL || kind == TOKEN_UNUSED;
+    AUTO_BUF piece = BUF_INIT;
+    if (kind == TOKEN_BYTE) {
+        int byte = tokenizer_byte_token(text, len);
+        if (byte < 0)
+            return err_set(err, ERR_INVALID,
+                           "token %u: a byte token must read <0x00> to <0xFF>, not \"%.*s\"", id,
+                           len > 20 ? 20 : (int)len, text);
+        buf_putc(&piece, (char)byte);
+    }
+    for (size_t i = 0; matchable && i < len;) {
+        bool mark = len - i >= 3 && !memcmp(text + i, SPACE_MARK, 3);
+        buf_putc(&piece, mark ? ' ' : text[i]);
+        i += mark ? 3 : 1;
+    }
+    if (piece.len) {
+        s.piece = piece.data;
+        s.piece_len = piece.len;
+    }
+    return vocab_set(&tk->vocab, id, &s, kind, matchable, err);
+}
+
+static enum errc add_step(struct tokenizer *tk, enum normalizer_kind kind, const char *pattern,
+                          const char *content, struct error *err) {
+    struct normalizer_step step = {
+        .kind = kind, .pattern = mem_strdup(pattern), .content = mem_strdup(content)};
+    return normalizer_add(&tk->normalizer, &step, err);
+}
+
+enum errc tokenizer_set_up_spm(struct tokenizer *tk, struct spm_options opt, struct error *err) {
+    tk->kind = TOKENIZER_BPE;
+    tk->bpe.vocab = &tk->vocab;
+    tk->bpe.byte_fallback = true;
+    tk->keeps_bad_bytes = true;
+    tk->strips_space = opt.add_space_prefix;
+    if (opt.remove_extra_whitespaces && add_step(tk, NORMALIZE_COLLAPSE_SPACES, NULL, NULL, err))
+        return err->code;
+    if (opt.add_space_prefix && add_step(tk, NORMALIZE_PREPEND, NULL, " ", err))
+        return err->code;
+    return add_step(tk, NORMALIZE_REPLACE, " ", SPACE_MARK, err);
+}
+
+void tokenizer_add_special_kinds(struct tokenizer *tk) {
+    for (uint32_t id = 0; id < tk->vocab.len; id++) {
+        enum token_kind kind = tk->vocab.tokens[id].kind;
+        if (kind != TOKEN_CONTROL && kind != TOKEN_USER_DEFINED && kind != TOKEN_UNKNOWN)
+            continue;
+        size_t len;
+        struct special_token t = {.id = (int32_t)id, .control = kind != TOKEN_USER_DEFINED};
+        t.text = vocab_piece(&tk->vocab, id, &len);
+        t.len = (uint32_t)len;
+        special_tokens_add(&tk->special, &t);
+    }
 }

@@ -42,6 +42,27 @@ void tokenizer_add_eog(struct tokenizer *tk, int64_t id);
  * tokens to eog whose name says that they end a turn. */
 void tokenizer_seal(struct tokenizer *tk);
 
+/* The vocabulary and pipeline of a tokenizer.json, or of a tokenizer.model (SentencePiece or
+ * tiktoken), into an empty tokenizer; the text is borrowed for the call. */
+MUST_CHECK enum errc tokenizer_load_json(struct tokenizer *tk, const char *text, size_t len,
+                                         struct error *err);
+MUST_CHECK enum errc tokenizer_load_model(struct tokenizer *tk, const char *data, size_t len,
+                                          struct error *err);
+
+/* SentencePiece vocabularies, whatever file they come from: sets token `id`; sets up joining by
+ * score and the handling of spaces once all are set and vocab.scores is filled. */
+MUST_CHECK enum errc tokenizer_set_spm_token(struct tokenizer *tk, uint32_t id, const char *text,
+                                             size_t len, enum token_kind kind, struct error *err);
+struct spm_options {
+    bool add_space_prefix, remove_extra_whitespaces;
+};
+MUST_CHECK enum errc tokenizer_set_up_spm(struct tokenizer *tk, struct spm_options opt,
+                                          struct error *err);
+
+/* Adds control, unknown and user-defined tokens of the vocabulary to the special tokens; call it
+ * when the vocabulary is complete. */
+void tokenizer_add_special_kinds(struct tokenizer *tk);
+
 /* The bytes that a byte-level vocabulary spells with letters: "\u0120the" is " the". False, and out
  * as it was, when a character stands for no byte. */
 bool tokenizer_letters_to_bytes(const char *letters, size_t len, struct buf *out);

@@ -233,6 +233,32 @@ static void llama3_json_vectors_match(void **state) {
     check_pairs(tk, "llama-3", true);
 }
 
+static struct tokenizer *open_file(const char *name) {
+    char path[4096];
+    struct error err = ERROR_INIT;
+    struct tokenizer *tk = NULL;
+    if (tokenizer_from_file(need(name, path), &tk, &err))
+        fail_msg("%s", err.text);
+    return tk;
+}
+
+static void llama3_ranks_vectors_match(void **state) {
+    AUTO(tokenizer) tk = open_file("data/tokenizers/llama-3/tokenizer.model");
+    assert_int_equal(tokenizer_vocab_size(tk), 128256);
+    assert_true(tokenizer_is_eog(tk, 128009));
+    check_ggml_vocab(tk, "llama-bpe");
+    check_vectors(tk, "llama-3");
+    check_pairs(tk, "llama-3", true);
+}
+
+static void llama2_sentencepiece_vectors_match(void **state) {
+    AUTO(tokenizer) tk = open_dir("data/tokenizers/llama-2");
+    assert_int_equal(tokenizer_bos(tk), 1);
+    check_ggml_vocab(tk, "llama-spm");
+    check_vectors(tk, "llama-spm");
+    check_pairs(tk, "llama-2", false);
+}
+
 static void tinystories_json_vectors_match(void **state) {
     AUTO(tokenizer) tk = open_dir("data/models/tinystories-656k");
     assert_int_equal(tokenizer_bos(tk), 1);
@@ -401,6 +427,8 @@ int main(void) {
         cmocka_unit_test(llama_spm_vectors_match),
         cmocka_unit_test(bert_vectors_match),
         cmocka_unit_test(llama3_json_vectors_match),
+        cmocka_unit_test(llama3_ranks_vectors_match),
+        cmocka_unit_test(llama2_sentencepiece_vectors_match),
         cmocka_unit_test(tinystories_json_vectors_match),
         cmocka_unit_test(golden_tokenizers_match),
         cmocka_unit_test(golden_chat_prompts_match),
