@@ -27,6 +27,8 @@ struct completion_service {
     struct engine_metrics *metrics;
     struct mailbox *mailbox;
     pthread_t thread;
+    pthread_mutex_t lock; /* guards num_running's way to 0 */
+    pthread_cond_t idle;
     _Atomic uint32_t num_running;
 };
 
@@ -59,8 +61,12 @@ static void completion_destroy(struct completion *c) {
     buf_deinit(&c->unsent);
     pthread_mutex_destroy(&c->lock);
     completion_request_deinit(&c->rq);
-    atomic_fetch_sub(&c->service->num_running, 1);
+    struct completion_service *s = c->service;
     free(c);
+    pthread_mutex_lock(&s->lock);
+    if (atomic_fetch_sub(&s->num_running, 1) == 1)
+        pthread_cond_broadcast(&s->idle);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- news, from any thread ---- */
@@ -353,6 +359,8 @@ enum errc completion_service_start(const struct completion_service_options *opt,
     s->tokenizer = opt->tokenizer;
     s->metrics = opt->metrics;
     s->mailbox = mailbox_create(COMPLETIONS_MAX);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->idle, NULL);
     int rc = pthread_create(&s->thread, NULL, text_main, s);
     if (rc) {
         mailbox_destroy(s->mailbox);
@@ -366,10 +374,15 @@ enum errc completion_service_start(const struct completion_service_options *opt,
 void completion_service_stop(struct completion_service *s) {
     if (!s)
         return;
+    pthread_mutex_lock(&s->lock);
+    while (atomic_load(&s->num_running))
+        pthread_cond_wait(&s->idle, &s->lock);
+    pthread_mutex_unlock(&s->lock);
     mailbox_close(s->mailbox);
     pthread_join(s->thread, NULL);
-    ASSERT(!completion_service_num_running(s));
     mailbox_destroy(s->mailbox);
+    pthread_cond_destroy(&s->idle);
+    pthread_mutex_destroy(&s->lock);
     free(s);
 }
 

@@ -22,7 +22,8 @@ struct completion_service_options {
 
 MUST_CHECK enum errc completion_service_start(const struct completion_service_options *opt,
                                               struct completion_service **ret_s, struct error *err);
-/* The engine must be destroyed and the HTTP server stopped before: nothing is running then. */
+/* The HTTP server must be stopped before: then every client is gone, and this waits until the
+ * engine has let go of what ran for them. The engine is destroyed after. NULL is fine. */
 void completion_service_stop(struct completion_service *s);
 uint32_t completion_service_num_running(const struct completion_service *s);
 
