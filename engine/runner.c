@@ -32,7 +32,7 @@
 #include "engine/weights.h"
 
 /* Weight rows in an item of a loop: enough to be worth the counter, few enough to share out. */
-enum { ITEM_ROWS = 16 };
+enum { ITEM_ROWS = KERNELS_STRIP };
 
 /* Largest step, context and block that a runner is made for. */
 enum { RUNNER_TOKENS_MAX = 1 << 20, RUNNER_SEQ_LEN_MAX = 1 << 24, RUNNER_BLOCK_SIZE_MAX = 4096 };

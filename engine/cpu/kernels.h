@@ -16,8 +16,8 @@
 #include "engine/cpu/dtype.h"
 
 enum {
-    KERNELS_PAD = 16,  /* floats: one 512-bit register */
-    KERNELS_STRIP = 4, /* weight rows that are unpacked together */
+    KERNELS_PAD = 16,   /* floats: one 512-bit register */
+    KERNELS_STRIP = 16, /* weight rows that are unpacked together, for many tokens */
 };
 
 static inline uint32_t kernels_padded(uint32_t len) {
@@ -88,7 +88,7 @@ const struct cpu_kernels *cpu_kernels_ref(void);  /* plain C, sums in F64: what 
 /* All that this machine can run, the plain one first, NULL at the end: for tests. */
 const struct cpu_kernels *const *cpu_kernels_all(void);
 
-/* "AVX-512 F BW VL DQ VNNI BF16" or "none": what the processor has of what matters here. */
+/* "AVX2 FMA F16C AVX-512 VNNI BF16", or "none": what the processor has of what matters here. */
 const char *cpu_features_name(void);
 
 #endif

@@ -1,6 +1,11 @@
-/* The thread pool. A run publishes (fn, arg, num_items) by raising `epoch`; the threads take items
- * off one atomic counter, so a thread that the kernel delays delays nothing but its own item, and
- * the last to finish lets the owner go.
+/* The thread pool. A run publishes (fn, arg, num_items) and sets `tickets` to (run, items left);
+ * whoever wants an item takes one off by compare-and-swap, the owner too. The owner waits for items
+ * that were taken and are not done, not for threads: one that the kernel lets sleep on delays
+ * nothing, the others take its share.
+ *
+ * A thread that holds a ticket may read fn and arg: the owner changes them only when no item is
+ * left to do. The run's number in the ticket keeps a late thread from taking an item of the next
+ * run by the count of the last.
  *
  * Who computes an item never changes its result: items are independent, and each kernel fixes the
  * order of its sums.
@@ -8,7 +13,7 @@
  * Sleeping: a thread counts itself in `sleepers`, then waits on `epoch` with the value it has seen.
  * The owner raises `epoch` and then reads `sleepers`. Both are sequentially consistent, so either
  * the owner sees the sleeper and wakes it, or the kernel sees the new epoch and does not let it
- * sleep. The owner waits for `num_running` in the same way. */
+ * sleep. The owner waits for `num_undone` in the same way. */
 #include "engine/cpu/thread_pool.h"
 
 #include <linux/futex.h>
@@ -24,13 +29,14 @@ enum { SPIN_ROUNDS = 3000 /* about 50 us: longer than the gap between two loops 
 struct thread_pool {
     uint32_t num_threads; /* incl. the owner */
     uint32_t num_started;
-    pthread_t *threads; /* [num_threads - 1] */
-    _Atomic uint32_t epoch;
+    pthread_t *threads;          /* [num_threads - 1] */
+    _Atomic uint64_t tickets;    /* run << 32 | items that nobody took yet */
+    _Atomic uint32_t num_undone; /* items that are not finished */
+    _Atomic uint32_t epoch;      /* raised with each run, and to stop */
     _Atomic uint32_t sleepers;
-    _Atomic uint32_t num_running; /* threads that have not finished this run */
     _Atomic uint32_t owner_sleeps;
-    _Atomic uint32_t next_item;
-    thread_pool_fn *fn; /* NULL: stop */
+    _Atomic uint32_t stop;
+    thread_pool_fn *fn;
     void *arg;
     uint32_t num_items;
 };
@@ -56,12 +62,16 @@ static void relax(void) {
 #endif
 }
 
+/* Does items until none is left to take. */
 static void take_items(struct thread_pool *pool, uint32_t thread) {
-    for (;;) {
-        uint32_t item = atomic_fetch_add_explicit(&pool->next_item, 1, memory_order_relaxed);
-        if (item >= pool->num_items)
-            return;
-        pool->fn(pool->arg, item, thread);
+    uint64_t ticket = atomic_load(&pool->tickets);
+    while ((uint32_t)ticket) {
+        if (!atomic_compare_exchange_weak(&pool->tickets, &ticket, ticket - 1))
+            continue;
+        pool->fn(pool->arg, pool->num_items - (uint32_t)ticket, thread);
+        if (atomic_fetch_sub(&pool->num_undone, 1) == 1 && atomic_load(&pool->owner_sleeps))
+            futex_wake(&pool->num_undone, 1);
+        ticket = atomic_load(&pool->tickets);
     }
 }
 
@@ -81,35 +91,29 @@ static void *thread_main(void *arg) {
     struct pool_thread self = *(struct pool_thread *)arg;
     struct thread_pool *pool = self.pool;
     free(arg);
-    for (uint32_t epoch = 0;; epoch++) {
-        wait_for_epoch(pool, epoch);
-        if (!pool->fn)
-            return NULL;
+    while (!atomic_load(&pool->stop)) {
+        uint32_t seen = atomic_load(&pool->epoch);
         take_items(pool, self.index);
-        if (atomic_fetch_sub(&pool->num_running, 1) == 1 && atomic_load(&pool->owner_sleeps))
-            futex_wake(&pool->num_running, 1);
+        if (!atomic_load(&pool->stop))
+            wait_for_epoch(pool, seen);
     }
+    return NULL;
 }
 
-static void wait_for_threads(struct thread_pool *pool) {
+static void wait_for_items(struct thread_pool *pool) {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
-        if (!atomic_load(&pool->num_running))
+        if (!atomic_load(&pool->num_undone))
             return;
         relax();
     }
     atomic_store(&pool->owner_sleeps, 1);
-    uint32_t left;
-    while ((left = atomic_load(&pool->num_running)))
-        futex_wait(&pool->num_running, left);
+    uint32_t undone;
+    while ((undone = atomic_load(&pool->num_undone)))
+        futex_wait(&pool->num_undone, undone);
     atomic_store(&pool->owner_sleeps, 0);
 }
 
-static void start_run(struct thread_pool *pool, thread_pool_fn *fn, void *arg, uint32_t num_items) {
-    pool->fn = fn;
-    pool->arg = arg;
-    pool->num_items = num_items;
-    atomic_store(&pool->next_item, 0);
-    atomic_store(&pool->num_running, pool->num_started);
+static void raise_epoch(struct thread_pool *pool) {
     atomic_fetch_add(&pool->epoch, 1);
     if (atomic_load(&pool->sleepers))
         futex_wake(&pool->epoch, (int)pool->num_started);
@@ -121,9 +125,15 @@ void thread_pool_run(struct thread_pool *pool, thread_pool_fn *fn, void *arg, ui
             fn(arg, item, 0);
         return;
     }
-    start_run(pool, fn, arg, num_items);
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->num_items = num_items;
+    uint64_t run = (atomic_load(&pool->tickets) >> 32) + 1;
+    atomic_store(&pool->num_undone, num_items);
+    atomic_store(&pool->tickets, run << 32 | num_items);
+    raise_epoch(pool);
     take_items(pool, 0);
-    wait_for_threads(pool);
+    wait_for_items(pool);
 }
 
 uint32_t thread_pool_num_cpus(void) {
@@ -170,7 +180,8 @@ enum errc thread_pool_create(uint32_t num_threads, struct thread_pool **ret_pool
 void thread_pool_destroy(struct thread_pool *pool) {
     if (!pool)
         return;
-    start_run(pool, NULL, NULL, 0);
+    atomic_store(&pool->stop, 1);
+    raise_epoch(pool);
     for (uint32_t i = 0; i < pool->num_started; i++)
         pthread_join(pool->threads[i], NULL);
     free(pool->threads);

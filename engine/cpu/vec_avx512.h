@@ -1,0 +1,97 @@
+/* The vector that the kernels in *_vec.h are written in, as AVX-512. */
+#ifndef ENGINE_CPU_VEC_H
+#define ENGINE_CPU_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum { LANES = 16, TILE_TOKENS = 6 /* with 4 rows: 24 of 32 registers hold sums */ };
+
+typedef __m512 vf;
+typedef __m512i vi;
+
+static inline vf vf_set1(float v) {
+    return _mm512_set1_ps(v);
+}
+static inline vf vf_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline void vf_store(float *p, vf v) {
+    _mm512_storeu_ps(p, v);
+}
+static inline vf vf_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+static inline vf vf_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+static inline vf vf_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+static inline vf vf_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+static inline vf vf_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+static inline vf vf_min(vf a, vf b) {
+    return _mm512_min_ps(a, b);
+}
+/* a * b + c, rounded once */
+static inline vf vf_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline float vf_sum(vf v) {
+    return _mm512_reduce_add_ps(v);
+}
+static inline float vf_top(vf v) {
+    return _mm512_reduce_max_ps(v);
+}
+static inline vf vf_round(vf v) {
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* v * 2^n for integral n */
+static inline vf vf_scale(vf v, vf n) {
+    return _mm512_scalef_ps(v, n);
+}
+static inline vf vf_from_vi(vi v) {
+    return _mm512_cvtepi32_ps(v);
+}
+/* LANES 16-bit floats at p */
+static inline vf vf_f16(const void *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+static inline vf vf_bf16(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+
+static inline vi vi_set1(int32_t v) {
+    return _mm512_set1_epi32(v);
+}
+/* LANES bytes at p */
+static inline vi vi_u8(const uint8_t *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vi vi_i8(const uint8_t *p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vi vi_and(vi a, vi b) {
+    return _mm512_and_si512(a, b);
+}
+static inline vi vi_or(vi a, vi b) {
+    return _mm512_or_si512(a, b);
+}
+static inline vi vi_shl(vi v, unsigned n) {
+    return _mm512_slli_epi32(v, n);
+}
+static inline vi vi_shr(vi v, unsigned n) {
+    return _mm512_srli_epi32(v, n);
+}
+/* lane i of the result is bit first + i of bits */
+static inline vi vi_bits(uint32_t bits, int first) {
+    const vi lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    vi at = _mm512_add_epi32(lane, vi_set1(first));
+    return vi_and(_mm512_srlv_epi32(vi_set1((int32_t)bits), at), vi_set1(1));
+}
+
+#endif
