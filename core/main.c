@@ -5,6 +5,9 @@
 
 #include "api/engine_command.h"
 #include "core/base/mem.h"
+#include "engine/bench_command.h"
+#include "engine/generate_command.h"
+#include "engine/tokenize_command.h"
 
 struct command {
     const char *name;
@@ -19,6 +22,9 @@ static int version_command(int argc, char **argv) {
 
 static const struct command commands[] = {
     {"engine", engine_command, "serve one model over HTTP (a replica)"},
+    {"generate", generate_command, "continue a raw prompt"},
+    {"tokenize", tokenize_command, "text on stdin to token ids, or back"},
+    {"bench", bench_command, "measure how fast this machine runs a model"},
     {"version", version_command, "print the version"},
 };
 
