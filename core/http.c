@@ -155,13 +155,14 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
     pthread_mutex_lock(&x->lock);
     x->connection = NULL;
     x->gone = true;
+    int status = x->status;
     bool complete =
         why == MHD_REQUEST_TERMINATED_COMPLETED_OK && x->stream_length != MHD_SIZE_UNKNOWN;
     pthread_mutex_unlock(&x->lock);
     if (!complete) /* a complete sized stream: the owner is about to end it by itself */
         http_exchange_call(x, HTTP_DUE_GONE);
     log_debug("http request", "method=%s path=%s status=%d request=%s ms=%.1f", x->method,
-              x->raw_path, x->status, x->request_id, (double)(clock_mono_ns() - x->start_ns) / 1e6);
+              x->raw_path, status, x->request_id, (double)(clock_mono_ns() - x->start_ns) / 1e6);
     http_exchange_unref(x);
 }
 

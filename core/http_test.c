@@ -106,6 +106,13 @@ static void note(struct fixture *f, int *counter) {
     pthread_mutex_unlock(&f->lock);
 }
 
+static int seen(struct fixture *f, const int *counter) {
+    pthread_mutex_lock(&f->lock);
+    int n = *counter;
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
 static void await(struct fixture *f, const int *counter, int at_least) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -535,7 +542,7 @@ static void slow_reader_is_refused_then_drained(void **state) {
     assert_false(http_stream_gone(f.kept));
     assert_true(taken >= HTTP_STREAM_BYTES_MAX - 100000);
     AUTO_BUF in = BUF_INIT;
-    while (f.num_drained == 0)
+    while (!seen(&f, &f.num_drained))
         receive(fd, &in);
     assert_true(http_stream_write(f.kept, "LAST", 4));
     http_stream_end(f.kept);
@@ -579,7 +586,7 @@ static void stop_ends_streams_and_tells_their_owners(void **state) {
     await(&f, &f.num_handled, 2);
     assert_int_equal(http_server_num_open(f.server), 2);
     http_server_stop(f.server);
-    assert_int_equal(f.num_gone, 2);
+    assert_int_equal(seen(&f, &f.num_gone), 2);
     receive_end(fd, &in);
     assert_false(http_stream_write(stream, "x", 1)); /* harmless afterwards */
     http_stream_end(stream);
