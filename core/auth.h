@@ -31,7 +31,9 @@ MUST_CHECK enum errc auth_open(const struct auth_options *opt, struct auth **ret
 void auth_close(struct auth *a);
 DEFINE_AUTO(auth, auth_close)
 
-/* authorization: the header's value or NULL; peer: identity of a verified client certificate or
+/* Authenticated identities also get the group system:authenticated, the anonymous one
+ * system:unauthenticated, as in Kubernetes.
+ * authorization: the header's value or NULL; peer: identity of a verified client certificate or
  * NULL. A bad token is ERR_UNAUTHENTICATED even beside a good certificate; neither present gives an
  * anonymous identity and OK. Constant-time comparison. */
 MUST_CHECK enum errc auth_identify(const struct auth *a, const char *authorization,
@@ -39,6 +41,13 @@ MUST_CHECK enum errc auth_identify(const struct auth *a, const char *authorizati
                                    struct auth_identity *ret_identity, struct error *err);
 
 const char *auth_ca_pem(const struct auth *a); /* borrowed */
+
+/* For the TLS thread: its certificates (borrowed), and the identity of a verified client
+ * certificate; groups beyond AUTH_GROUPS_MAX are left out. */
+struct pki;
+const struct pki *auth_pki(const struct auth *a);
+void auth_certificate_identity(const char *const *organizations, size_t num_organizations,
+                               const char *common_name, struct auth_identity *ret_identity);
 
 /* Gives kubeconfig text for `server` ("https://127.0.0.1:6443"); user "admin" carries the admin
  * client certificate. Other names: a fresh client certificate with that CN and no groups. */

@@ -6,9 +6,10 @@
  * early, before a body is read), with pieces of the body, and when all is there (call the handler).
  * What happens to an answer that comes later is told in http_exchange.c.
  *
- * Stop: no new connection, every kept exchange is marked gone and resumed (libmicrohttpd must not
- * stop over a suspended connection), its threads are joined, then the front thread. The server's
- * memory outlives http_server_stop() while somebody still holds an exchange. */
+ * Stop: the front thread and TLS let go first, so that nothing new comes in; every kept exchange is
+ * marked gone and resumed (libmicrohttpd must not stop over a suspended connection); then its
+ * threads are joined. The server's memory outlives http_server_stop() while
+ * somebody still holds an exchange. */
 #include "core/http_internal.h"
 
 #include <errno.h>
@@ -136,7 +137,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
 
 /* The end of the connection may have arrived together with the request, in one edge of the epoll
  * set that libmicrohttpd has used up for the request; it would then keep the connection until the
- * idle timeout. Shutting down the receiving side, where nothing comes any more, makes a new edge. */
+ * idle timeout. Shutting down the receiving side, where nothing comes any more, makes a new edge.
+ */
 static void repeat_end_of_connection(int fd) {
     char byte;
     if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
@@ -395,7 +397,7 @@ enum errc http_server_start(const struct http_server_options *opt, struct http_s
     else
         rc = http_front_start(s, err);
     if (rc) {
-        if (s->daemon)
+        if (s->daemon) /* no front thread, so nothing was ever added */
             MHD_stop_daemon(s->daemon);
         http_server_unref(s);
         return rc;
@@ -437,7 +439,7 @@ static void end_kept(struct http_server *s) {
 void http_server_stop(struct http_server *s) {
     if (!s)
         return;
-    http_front_stop_accepting(s);
+    http_front_stop(s);
     if (s->opt.tls)
         tls_detach(s->opt.tls, s);
     pthread_mutex_lock(&s->lock);
@@ -445,7 +447,7 @@ void http_server_stop(struct http_server *s) {
     pthread_mutex_unlock(&s->lock);
     end_kept(s);
     MHD_stop_daemon(s->daemon);
-    http_front_stop(s);
+    http_front_end_lingers(s);
     end_kept(s);           /* owners that could not be told before */
     while (s->connections) /* accepted, and never started by libmicrohttpd */
         connection_free(s->connections);

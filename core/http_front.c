@@ -360,6 +360,9 @@ void http_front_stop(struct http_server *s) {
     http_front_wake(s);
     pthread_join(s->front, NULL);
     close_listener(s);
+}
+
+void http_front_end_lingers(struct http_server *s) {
     for (uint32_t i = 0; i < HTTP_LINGERS_MAX; i++)
         if (s->lingers[i].fd >= 0)
             linger_end(s, &s->lingers[i]);

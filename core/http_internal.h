@@ -131,7 +131,8 @@ void http_exchange_call(struct http_exchange *x, unsigned due);
 /* http_front.c */
 MUST_CHECK enum errc http_front_start(struct http_server *s, struct error *err);
 void http_front_stop_accepting(struct http_server *s);
-void http_front_stop(struct http_server *s);
+void http_front_stop(struct http_server *s); /* joins; accepts and watches nothing from now on */
+void http_front_end_lingers(struct http_server *s);
 void http_front_wake(struct http_server *s);
 /* From now on the exchange may outlive its handler call: its socket is watched, its ticks come.
  * False: the server stops. */

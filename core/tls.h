@@ -7,15 +7,24 @@
 
 struct tls;
 
+enum {
+    TLS_CONNECTIONS_MAX = 8192, /* beyond it new ones are closed at once */
+    TLS_HANDSHAKES_MAX = 1024,  /* of those, not through their handshake yet */
+    TLS_HANDSHAKE_SECONDS = 10,
+    TLS_FLUSH_SECONDS = 60, /* for the last bytes to a client, when the HTTP side has closed */
+    TLS_LINGER_SECONDS = 2, /* reading on after our side is closed, so that the last bytes arrive */
+};
+
 /* Certificates come from auth (server certificate, CA for optional client certificates). TLS 1.2+,
- * ALPN http/1.1. Handshake deadline and number of connections are bounded. */
+ * ALPN http/1.1. A client certificate is asked for, not required; one that our CA did not sign, or
+ * that has expired, counts as none. */
 MUST_CHECK enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *err);
 void tls_stop(struct tls *t);
 DEFINE_AUTO(tls, tls_stop)
 
-/* Takes a connected TCP socket. When the handshake is done, calls on_plain from the TLS thread with
- * the plain side (callee owns it) and the client certificate's identity (NULL: none; borrowed for
- * the call). */
+/* Takes a connected, non-blocking TCP socket. When the handshake is done, calls on_plain from the
+ * TLS thread with the plain side (callee owns it) and the client certificate's identity (NULL:
+ * none; borrowed for the call). */
 typedef void tls_plain_fn(void *user, int plain_fd, const struct auth_identity *peer);
 void tls_accept(struct tls *t, int socket_fd, tls_plain_fn *on_plain, void *user);
 /* Closes the connections of `user` that are in their handshake; when it returns, on_plain is not
