@@ -372,7 +372,7 @@ enum errc yaml_parse_all(const char *text, size_t len, json_t **ret_docs, struct
 }
 
 enum errc yaml_parse(const char *text, size_t len, json_t **ret_doc, struct error *err) {
-    json_t *docs;
+    json_t *docs = NULL;
     enum errc rc = yaml_parse_all(text, len, &docs, err);
     if (rc)
         return rc;

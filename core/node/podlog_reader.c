@@ -238,7 +238,7 @@ void podlog_reader_close(struct podlog_reader *r) {
 void podlog_tail(struct podlog *p, const struct podlog_source *src, size_t bytes_max,
                  struct buf *out) {
     struct podlog_read_options opt = {.tail_lines = 50, .limit_bytes = -1};
-    struct podlog_reader *r;
+    struct podlog_reader *r = NULL;
     struct error err = ERROR_INIT;
     if (podlog_reader_open(p, src, &opt, &r, &err))
         return;
