@@ -30,6 +30,7 @@ MUST_CHECK enum errc kube_create(const struct kube_options *opt, struct kube **r
 void kube_destroy(struct kube *k); /* ends every watch and log stream first */
 DEFINE_AUTO(kube, kube_destroy)
 
-http_handler_fn kube_handle; /* user: the struct kube */
+http_handler_fn kube_handle;        /* user: the struct kube */
+http_error_body_fn kube_error_body; /* for http_server_options: a Status */
 
 #endif

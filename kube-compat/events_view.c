@@ -1,0 +1,41 @@
+/* Two spellings of one object. Only names differ, so a table of pairs converts in both directions;
+ * what stands in no pair (metadata, reason, type, action ...) is spelled alike. */
+#include "kube-compat/events_view.h"
+
+#include <string.h>
+
+static const char *const pairs[][2] = {
+    /* core/v1, events.k8s.io/v1 */
+    {"involvedObject", "regarding"},
+    {"message", "note"},
+    {"source", "deprecatedSource"},
+    {"firstTimestamp", "deprecatedFirstTimestamp"},
+    {"lastTimestamp", "deprecatedLastTimestamp"},
+    {"count", "deprecatedCount"},
+    {"reportingComponent", "reportingController"},
+};
+
+static json_t *convert(const json_t *object, size_t from, const char *api_version) {
+    json_t *o = json_copy((json_t *)(uintptr_t)object);
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        json_t *value = json_object_get(object, pairs[i][from]);
+        if (!value)
+            continue;
+        json_object_set(o, pairs[i][!from], value);
+        json_object_del(o, pairs[i][from]);
+    }
+    json_object_set_new(o, "apiVersion", json_string(api_version));
+    return o;
+}
+
+json_t *kind_show(const struct kind *kind, json_t *stored) {
+    return kind->events_view ? convert(stored, 0, kind->api_version) : json_incref(stored);
+}
+
+json_t *kind_store(const struct kind *kind, json_t *shown) {
+    if (!kind->events_view)
+        return shown;
+    json_t *o = convert(shown, 1, "v1");
+    json_decref(shown);
+    return o;
+}

@@ -1,0 +1,240 @@
+/* Reading the kinds. The documents are YAML, embedded at build (kinds.cmake); they are read once at
+ * start into plain structs in one arena, and the JSON is dropped. */
+#include "kube-compat/kinds.h"
+
+#include <stdio.h>
+
+#include "core/base/yaml.h"
+#include "core/object.h"
+
+#define EMBEDDED(symbol) extern const char symbol##_start[], symbol##_end[]
+EMBEDDED(kinds_core_yaml);
+EMBEDDED(kinds_apps_yaml);
+EMBEDDED(kinds_serving_yaml);
+EMBEDDED(kinds_kubernetes_types);
+EMBEDDED(kinds_serving_types);
+
+enum { KINDS_MAX = 256, FIELDS_MAX = 32 };
+
+struct kinds {
+    struct arena *arena;
+    struct schema_types *types;
+    struct kind *all;
+    size_t num;
+};
+
+struct reader {
+    struct kinds *kinds;
+    const char *document; /* metadata.name */
+    struct error *err;
+};
+
+static enum errc fail(const struct reader *r, const char *field, const char *what) {
+    return err_field(r->err, ERR_INVALID, field, "kind %s: %s: %s", r->document, field, what);
+}
+
+static const char *keep(const struct reader *r, const char *text) {
+    return arena_strdup(r->kinds->arena, text);
+}
+
+static const char *kept(const struct reader *r, const json_t *o, const char *key) {
+    return keep(r, json_string_value(json_object_get(o, key)));
+}
+
+static const char **strings(const struct reader *r, const json_t *list) {
+    const char **all = arena_alloc(r->kinds->arena, (json_array_size(list) + 1) * sizeof(all[0]));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        all[i] = keep(r, json_string_value(json_array_get(list, i)));
+    return all;
+}
+
+/* ".spec.replicas" to "spec.replicas". */
+static const char *path_of(const struct reader *r, const char *json_path) {
+    return keep(r, json_path && json_path[0] == '.' ? json_path + 1 : json_path);
+}
+
+static void read_columns(const struct reader *r, struct kind *k, const json_t *list) {
+    k->num_columns = (uint32_t)json_array_size(list);
+    k->columns = arena_alloc(r->kinds->arena, (k->num_columns + 1) * sizeof(k->columns[0]));
+    for (uint32_t i = 0; i < k->num_columns; i++) {
+        const json_t *c = json_array_get(list, i);
+        k->columns[i] = (struct kind_column){
+            .name = kept(r, c, "name"),
+            .type = kept(r, c, "type"),
+            .format = kept(r, c, "format"),
+            .description = kept(r, c, "description"),
+            .json_path = kept(r, c, "jsonPath"),
+            .cell = kept(r, c, "x-cell"),
+            .empty = kept(r, c, "x-empty"),
+            .priority = (int)json_integer_value(json_object_get(c, "priority")),
+        };
+    }
+    if (k->num_columns)
+        return;
+    k->columns[0] = (struct kind_column){
+        .name = "Age", .type = "date", .json_path = ".metadata.creationTimestamp"};
+    k->num_columns = 1;
+}
+
+static void read_fields(const struct reader *r, struct kind *k, const json_t *list) {
+    k->num_fields = (uint32_t)json_array_size(list);
+    k->fields = arena_alloc(r->kinds->arena, (k->num_fields + 1) * sizeof(k->fields[0]));
+    for (uint32_t i = 0; i < k->num_fields; i++) {
+        const json_t *f = json_array_get(list, i);
+        k->fields[i].path = path_of(r, json_string_value(json_object_get(f, "jsonPath")));
+        k->fields[i].cell = kept(r, f, "x-cell");
+    }
+}
+
+static void read_subresources(const struct reader *r, struct kind *k, const json_t *list) {
+    k->num_subresources = (uint32_t)json_array_size(list);
+    k->subresources =
+        arena_alloc(r->kinds->arena, (k->num_subresources + 1) * sizeof(k->subresources[0]));
+    for (uint32_t i = 0; i < k->num_subresources; i++) {
+        const json_t *s = json_array_get(list, i);
+        k->subresources[i] = (struct kind_subresource){
+            .name = kept(r, s, "name"),
+            .group = kept(r, s, "group"),
+            .version = kept(r, s, "version"),
+            .kind = kept(r, s, "kind"),
+            .verbs = strings(r, json_object_get(s, "verbs")),
+        };
+    }
+}
+
+static void read_options(const struct reader *r, struct kind *k, const json_t *options) {
+    const char *rule = object_str(options, "nameRule");
+    k->name_rule = !rule                    ? KIND_NAME_SUBDOMAIN
+                   : !strcmp(rule, "label") ? KIND_NAME_LABEL
+                                            : KIND_NAME_ANY;
+    k->built_in = object_bool(options, "builtIn", false);
+    k->generation = object_bool(options, "generation", true);
+    k->name_column = object_bool(options, "nameColumn", true);
+    k->events_view = object_str(options, "view") != NULL;
+    k->store_group = k->events_view || !*k->group ? "core" : k->group;
+    read_subresources(r, k, json_object_get(options, "subresources"));
+}
+
+static void read_names(const struct reader *r, struct kind *k, const json_t *spec) {
+    const json_t *names = json_object_get(spec, "names");
+    k->kind = kept(r, names, "kind");
+    k->plural = kept(r, names, "plural");
+    k->singular = kept(r, names, "singular");
+    k->list_kind = kept(r, names, "listKind");
+    if (!k->list_kind)
+        k->list_kind = arena_printf(r->kinds->arena, "%sList", k->kind);
+    k->short_names = strings(r, json_object_get(names, "shortNames"));
+    k->categories = strings(r, json_object_get(names, "categories"));
+    k->qualified =
+        *k->group ? arena_printf(r->kinds->arena, "%s.%s", k->plural, k->group) : k->plural;
+    k->api_version =
+        *k->group ? arena_printf(r->kinds->arena, "%s/%s", k->group, k->version) : k->version;
+}
+
+static enum errc read_version(const struct reader *r, const json_t *spec, const json_t *version) {
+    if (r->kinds->num == KINDS_MAX)
+        return fail(r, "spec.versions", "too many kinds");
+    struct kind *k = &r->kinds->all[r->kinds->num++];
+    k->group = kept(r, spec, "group");
+    k->version = kept(r, version, "name");
+    if (!k->group || !k->version || !object_str(spec, "names.kind") ||
+        !object_str(spec, "names.plural"))
+        return fail(r, "spec", "group, names and versions[].name are required");
+    read_names(r, k, spec);
+    const char *scope = object_str(spec, "scope");
+    k->namespaced = scope && !strcmp(scope, "Namespaced");
+    k->has_status = object_at(version, "subresources.status") != NULL;
+    const json_t *scale = object_at(version, "subresources.scale");
+    if (scale) {
+        k->has_scale = true;
+        k->scale_spec_path = path_of(r, object_str(scale, "specReplicasPath"));
+        k->scale_status_path = path_of(r, object_str(scale, "statusReplicasPath"));
+        k->scale_selector_path = path_of(r, object_str(scale, "labelSelectorPath"));
+    }
+    read_options(r, k, json_object_get(spec, "x-inferd"));
+    read_columns(r, k, json_object_get(version, "additionalPrinterColumns"));
+    read_fields(r, k, json_object_get(version, "selectableFields"));
+    const json_t *ref = json_object_get(object_at(version, "schema.openAPIV3Schema"), "$ref");
+    k->schema =
+        json_is_string(ref) ? schema_types_find(r->kinds->types, json_string_value(ref)) : NULL;
+    return k->schema ? OK : fail(r, "schema.openAPIV3Schema.$ref", "no such type");
+}
+
+static enum errc read_text(struct kinds *k, const char *start, const char *end, struct error *err) {
+    json_t *docs;
+    enum errc code = yaml_parse_all(start, (size_t)(end - start), &docs, err);
+    if (code)
+        return code;
+    size_t i, j;
+    json_t *doc, *version;
+    json_array_foreach (docs, i, doc) {
+        struct reader r = {.kinds = k, .document = object_name(doc), .err = err};
+        const json_t *spec = json_object_get(doc, "spec");
+        json_array_foreach (json_object_get(spec, "versions"), j, version) {
+            code = read_version(&r, spec, version);
+            if (code)
+                break;
+        }
+        if (code)
+            break;
+    }
+    json_decref(docs);
+    return code;
+}
+
+enum errc kinds_create(struct kinds **ret_k, struct error *err) {
+    AUTO(kinds) k = mem_alloc(sizeof(*k));
+    k->arena = arena_create();
+    k->all = mem_array(KINDS_MAX, sizeof(k->all[0]));
+    const struct schema_table tables[] = {
+        {"kubernetes.types", kinds_kubernetes_types_start,
+         (size_t)(kinds_kubernetes_types_end - kinds_kubernetes_types_start)},
+        {"serving.types", kinds_serving_types_start,
+         (size_t)(kinds_serving_types_end - kinds_serving_types_start)},
+    };
+    enum errc code = schema_types_create(tables, ARRAY_LEN(tables), &k->types, err);
+    if (!code)
+        code = read_text(k, kinds_core_yaml_start, kinds_core_yaml_end, err);
+    if (!code)
+        code = read_text(k, kinds_apps_yaml_start, kinds_apps_yaml_end, err);
+    if (!code)
+        code = read_text(k, kinds_serving_yaml_start, kinds_serving_yaml_end, err);
+    if (code)
+        return err_wrap(err, "embedded kinds");
+    for (size_t i = 0; i < k->num; i++)
+        k->all[i].storage = k->all[i].events_view ? kinds_find(k, "", "v1", "events") : &k->all[i];
+    *ret_k = steal(k);
+    return OK;
+}
+
+void kinds_destroy(struct kinds *k) {
+    if (!k)
+        return;
+    schema_types_destroy(k->types);
+    arena_destroy(k->arena);
+    free(k->all);
+    free(k);
+}
+
+size_t kinds_count(const struct kinds *k) {
+    return k->num;
+}
+
+const struct kind *kinds_at(const struct kinds *k, size_t index) {
+    return &k->all[index];
+}
+
+const struct kind *kinds_find(const struct kinds *k, const char *group, const char *version,
+                              const char *plural) {
+    for (size_t i = 0; i < k->num; i++) {
+        const struct kind *kind = &k->all[i];
+        if (!strcmp(kind->plural, plural) && !strcmp(kind->group, group) &&
+            !strcmp(kind->version, version))
+            return kind;
+    }
+    return NULL;
+}
+
+const struct schema_types *kinds_types(const struct kinds *k) {
+    return k->types;
+}

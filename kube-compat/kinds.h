@@ -1,0 +1,75 @@
+/* The table of kinds: everything served is a row here, read from CustomResourceDefinition
+ * documents.
+ *
+ * A document is an ordinary CRD with these additions for the kinds that Kubernetes has built in:
+ *   schema.openAPIV3Schema.$ref      names a type of the type tables instead of spelling it out
+ *   additionalPrinterColumns[].x-cell   a cell that only code can compute (table_cells.c)
+ *   additionalPrinterColumns[].x-empty  what an absent value prints as
+ *   spec.x-inferd.builtIn            strategic merge, kind may be left out, unconditional PUT
+ *   spec.x-inferd.generation         false: metadata.generation is not kept
+ *   spec.x-inferd.nameRule           subdomain (default), label, any
+ *   spec.x-inferd.nameColumn         false: the Name column is among the printer columns
+ *   spec.x-inferd.subresources       further entries for discovery
+ *   spec.x-inferd.view: events       another spelling of the core group's objects (events_view.c)
+ *
+ * A kind is one version of one resource. The table is immutable once made; all threads read it. */
+#ifndef KUBE_COMPAT_KINDS_H
+#define KUBE_COMPAT_KINDS_H
+
+#include "kube-compat/schema.h"
+
+enum kind_name_rule { KIND_NAME_SUBDOMAIN, KIND_NAME_LABEL, KIND_NAME_ANY };
+
+struct kind_column {
+    const char *name, *type, *format, *description;
+    const char *json_path; /* or */
+    const char *cell;
+    const char *empty; /* NULL: an absent value is null */
+    int priority;
+};
+
+struct kind_subresource {
+    const char *name, *group, *version, *kind;
+    const char **verbs; /* NULL-terminated */
+};
+
+struct kind_field {   /* a field that field selectors may name */
+    const char *path; /* "spec.nodeName" */
+    const char *cell; /* computed by code; NULL: read from path */
+};
+
+struct kind {
+    const char *group; /* "" is the core group */
+    const char *version;
+    const char *api_version; /* "v1", "apps/v1" */
+    const char *kind, *list_kind, *plural, *singular;
+    const char *qualified;                  /* "deployments.apps": how messages name the resource */
+    const char **short_names, **categories; /* NULL-terminated */
+    bool namespaced, built_in, generation, has_status, has_scale, events_view, name_column;
+    enum kind_name_rule name_rule;
+    const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* "spec.replicas" */
+    const char *store_group;    /* first part of the store's key */
+    const struct kind *storage; /* the kind whose form is stored: this one, or the viewed one */
+    const struct schema *schema;
+    struct kind_column *columns;
+    uint32_t num_columns;
+    struct kind_field *fields;
+    uint32_t num_fields;
+    struct kind_subresource *subresources;
+    uint32_t num_subresources;
+};
+
+struct kinds;
+
+/* Reads the embedded documents. ERR_INVALID names the document and field: a bug in our own data. */
+MUST_CHECK enum errc kinds_create(struct kinds **ret_k, struct error *err);
+void kinds_destroy(struct kinds *k);
+DEFINE_AUTO(kinds, kinds_destroy)
+
+size_t kinds_count(const struct kinds *k);
+const struct kind *kinds_at(const struct kinds *k, size_t index); /* in discovery order */
+const struct kind *kinds_find(const struct kinds *k, const char *group, const char *version,
+                              const char *plural); /* NULL: not served */
+const struct schema_types *kinds_types(const struct kinds *k);
+
+#endif

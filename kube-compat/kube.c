@@ -1,0 +1,324 @@
+/* The Kubernetes dialect's front door: from a URL to a verb.
+ *
+ *   /api/v1/...                     the core group
+ *   /apis/GROUP/VERSION/...         all others
+ *       RESOURCE[/NAME[/SUBRESOURCE]]
+ *       namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]]
+ *
+ * Order: who is it (401), may he (403), is there such a thing (404), then the verb. The rest of the
+ * folder, in reading order: kinds (what is served), rest, rest_write, rest_delete (the verbs),
+ * write (the pipeline of every change), schema, validate, defaults, patch_* (what objects may be),
+ * watch and stream (what goes on for long), table, discovery, openapi (how clients see it). */
+#include "kube-compat/kube.h"
+
+#include <stdio.h>
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/object.h"
+#include "kube-compat/authz.h"
+#include "kube-compat/discovery.h"
+#include "kube-compat/openapi.h"
+#include "kube-compat/podlog_stream.h"
+#include "kube-compat/rest.h"
+#include "kube-compat/reviews.h"
+#include "kube-compat/status.h"
+#include "kube-compat/stream.h"
+#include "kube-compat/watch.h"
+
+enum { SEGMENTS_MAX = 16, EVENTS_DROPPED_MAX = 256 };
+
+static enum errc no_such_path(struct error *err) {
+    return err_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
+}
+
+/* Events are for looking at soon; old ones go, some at a time. */
+static void drop_old_events(void *user) {
+    struct kube *k = user;
+    if (k->opt.event_ttl_seconds <= 0)
+        return;
+    AUTO_STORE_LIST events = {0};
+    store_list(k->opt.store, "core/events/", &events);
+    AUTO_FREE struct store_write *writes = mem_array(EVENTS_DROPPED_MAX, sizeof(*writes));
+    size_t num = 0;
+    int64_t oldest_ms = clock_wall_ms() - k->opt.event_ttl_seconds * 1000;
+    for (size_t i = 0; i < events.num_items && num < EVENTS_DROPPED_MAX; i++) {
+        const json_t *o = events.items[i]->json;
+        const char *when = object_str(o, "lastTimestamp");
+        if (!when)
+            when = object_str(o, "metadata.creationTimestamp");
+        int64_t when_ms = when ? clock_parse_rfc3339(when) : -1;
+        if (when_ms >= 0 && when_ms < oldest_ms)
+            writes[num++] = (struct store_write){.key = events.items[i]->key,
+                                                 .expect_revision = STORE_EXPECT_ANY};
+    }
+    struct error err = ERROR_INIT;
+    struct log_quoted q;
+    if (num && store_commit(k->opt.store, writes, num, NULL, &err))
+        log_warn("old events not dropped", "err=%s", log_quote(&q, err.text));
+}
+
+enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struct error *err) {
+    AUTO(kube) k = mem_alloc(sizeof(*k));
+    k->opt = *opt;
+    k->opt.server_address = mem_strdup(opt->server_address);
+    enum errc code = kinds_create(&k->kinds, err);
+    if (!code)
+        code = stream_hub_create(drop_old_events, k, &k->hub, err);
+    if (code)
+        return code;
+    k->openapi = openapi_create(k->kinds);
+    *ret_k = steal(k);
+    return OK;
+}
+
+void kube_destroy(struct kube *k) {
+    if (!k)
+        return;
+    stream_hub_destroy(k->hub);
+    openapi_destroy(k->openapi);
+    kinds_destroy(k->kinds);
+    free((char *)(uintptr_t)k->opt.server_address);
+    free(k);
+}
+
+/* Splits a path at its slashes; empty segments do not count. Gives their number. */
+static size_t split(struct arena *arena, const char *path, const char *segments[SEGMENTS_MAX]) {
+    size_t num = 0;
+    char *rest = arena_strdup(arena, path);
+    for (char *part; (part = strsep(&rest, "/"));) {
+        if (*part && num < SEGMENTS_MAX)
+            segments[num++] = part;
+    }
+    return num;
+}
+
+/* Fills in what the segments behind the group version say. False: too many of them. */
+static bool parse_resource(struct request *rq, const char **s, size_t num) {
+    if (num >= 3 && !strcmp(s[0], "namespaces") && strcmp(s[2], "status") &&
+        strcmp(s[2], "finalize")) {
+        rq->ns = s[1];
+        s += 2;
+        num -= 2;
+    }
+    rq->resource = s[0];
+    rq->name = num > 1 ? s[1] : NULL;
+    rq->subresource = num > 2 ? s[2] : NULL;
+    return num <= 3;
+}
+
+static const char *verb_of(const struct request *rq) {
+    const char *method = http_method(rq->x);
+    if (!strcmp(method, "GET") || !strcmp(method, "HEAD"))
+        return rq->name ? "get" : http_query_bool(rq->x, "watch") ? "watch" : "list";
+    if (!strcmp(method, "POST"))
+        return "create";
+    if (!strcmp(method, "PUT"))
+        return "update";
+    if (!strcmp(method, "PATCH"))
+        return "patch";
+    if (!strcmp(method, "DELETE"))
+        return rq->name ? "delete" : "deletecollection";
+    return "";
+}
+
+static enum errc read_parameters(struct request *rq, struct error *err) {
+    const char *dry = http_query(rq->x, "dryRun");
+    if (dry && *dry) {
+        if (strcmp(dry, "All")) {
+            cause_add(rq->causes, CAUSE_NOT_SUPPORTED, "dryRun",
+                      "Unsupported value: []string{\"%.64s\"}: supported values: \"All\"", dry);
+            return err_set(err, ERR_INVALID, "dryRun is invalid");
+        }
+        rq->dry_run = true;
+    }
+    const char *fields = http_query(rq->x, "fieldValidation");
+    if (!fields || !*fields || !strcmp(fields, "Warn"))
+        rq->field_validation = FIELD_VALIDATION_WARN;
+    else if (!strcmp(fields, "Strict"))
+        rq->field_validation = FIELD_VALIDATION_STRICT;
+    else if (!strcmp(fields, "Ignore"))
+        rq->field_validation = FIELD_VALIDATION_IGNORE;
+    else {
+        cause_add(rq->causes, CAUSE_NOT_SUPPORTED, "fieldValidation",
+                  "Unsupported value: \"%.64s\": supported values: \"Ignore\", \"Warn\", "
+                  "\"Strict\"",
+                  fields);
+        return err_set(err, ERR_INVALID, "fieldValidation is invalid");
+    }
+    return OK;
+}
+
+static enum errc no_such_verb(struct error *err) {
+    return err_set(err, ERR_METHOD,
+                   "the server does not allow this method on the requested resource");
+}
+
+/* Subresources. OK: answered. */
+static enum errc serve_subresource(struct request *rq, struct error *err) {
+    const char *sub = rq->subresource, *verb = rq->verb;
+    bool pod = rq->kind->built_in && !strcmp(rq->kind->plural, "pods");
+    bool get = !strcmp(verb, "get"), put = !strcmp(verb, "update"), patch = !strcmp(verb, "patch");
+    if (!strcmp(sub, "status") && rq->kind->has_status) {
+        if (get)
+            rest_get(rq);
+        else if (put)
+            rest_update(rq);
+        else if (patch)
+            rest_patch(rq);
+        else
+            return no_such_verb(err);
+        return OK;
+    }
+    if (!strcmp(sub, "scale") && rq->kind->has_scale) {
+        if (!get && !put && !patch)
+            return no_such_verb(err);
+        rest_scale(rq);
+        return OK;
+    }
+    if (pod && !strcmp(sub, "log")) {
+        if (!get)
+            return no_such_verb(err);
+        podlog_stream_start(rq);
+        return OK;
+    }
+    if (pod && !strcmp(sub, "eviction")) {
+        if (strcmp(verb, "create"))
+            return no_such_verb(err);
+        rest_eviction(rq);
+        return OK;
+    }
+    return no_such_path(err);
+}
+
+/* The verbs of a kind. OK: answered. */
+static enum errc serve_kind(struct request *rq, struct error *err) {
+    static const struct {
+        const char *verb;
+        bool named;
+        void (*serve)(struct request *rq);
+    } verbs[] = {
+        {"get", true, rest_get},       {"list", false, rest_list},
+        {"watch", false, watch_start}, {"create", false, rest_create},
+        {"update", true, rest_update}, {"patch", true, rest_patch},
+        {"delete", true, rest_delete}, {"deletecollection", false, rest_delete_collection},
+    };
+    if (!rq->kind->namespaced && rq->ns)
+        return no_such_path(err);
+    /* A namespaced object has no place without a namespace; lists and watches span all. */
+    if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") && strcmp(rq->verb, "watch"))
+        return rq->name ? no_such_path(err) : no_such_verb(err);
+    enum errc code = read_parameters(rq, err);
+    if (code)
+        return code;
+    if (rq->subresource)
+        return serve_subresource(rq, err);
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (strcmp(rq->verb, verbs[i].verb) || verbs[i].named != (rq->name != NULL))
+            continue;
+        verbs[i].serve(rq);
+        return OK;
+    }
+    return no_such_verb(err);
+}
+
+static enum errc authorize(struct request *rq, struct error *err) {
+    const struct authz_attributes a = {
+        .verb = rq->resource ? rq->verb : "get",
+        .group = rq->group,
+        .resource = rq->resource,
+        .subresource = rq->subresource,
+        .name = rq->name,
+        .ns = rq->ns,
+        .path = http_path(rq->x),
+    };
+    if (authz_allows(rq->who, &a))
+        return OK;
+    if (rq->who && rq->who->anonymous)
+        return err_set(err, ERR_UNAUTHENTICATED, "Unauthorized");
+    AUTO_BUF text = BUF_INIT;
+    authz_explain(rq->who, &a, &text);
+    return err_set(err, ERR_FORBIDDEN, "%s", text.data);
+}
+
+/* /api and /apis. OK: answered. */
+static enum errc serve_api(struct request *rq, const char **s, size_t num, struct error *err) {
+    bool core = !strcmp(s[0], "api");
+    size_t prefix = core ? 2 : 3;
+    rq->group = core ? "" : num > 1 ? s[1] : NULL;
+    rq->version = core ? (num > 1 ? s[1] : NULL) : num > 2 ? s[2] : NULL;
+    if (num > prefix && !parse_resource(rq, s + prefix, num - prefix))
+        return no_such_path(err);
+    rq->verb = rq->resource ? verb_of(rq) : "get";
+    enum errc code = authorize(rq, err);
+    if (code)
+        return code;
+    if (!rq->resource) {
+        if (num == 1) {
+            discovery_root(rq, core);
+            return OK;
+        }
+        return discovery_handle(rq, rq->group, rq->version) ? OK : no_such_path(err);
+    }
+    const struct review *review = reviews_find(rq->group, rq->version, rq->resource);
+    if (review) {
+        if (strcmp(rq->verb, "create") || rq->name)
+            return no_such_verb(err);
+        reviews_create(rq, review);
+        return OK;
+    }
+    rq->kind = kinds_find(rq->kube->kinds, rq->group, rq->version, rq->resource);
+    return rq->kind ? serve_kind(rq, err) : no_such_path(err);
+}
+
+/* Everything that is not a resource. OK: answered. */
+static enum errc serve_path(struct request *rq, const char *path, struct error *err) {
+    if (!strncmp(path, "/version", 8)) {
+        discovery_version(rq->x);
+        return OK;
+    }
+    if (authz_is_public(path)) {
+        http_reply(rq->x, 200, "text/plain; charset=utf-8", "ok", 2);
+        return OK;
+    }
+    enum errc code = authorize(rq, err);
+    if (code)
+        return code;
+    return openapi_handle(rq, path) ? OK : no_such_path(err);
+}
+
+void kube_handle(struct http_exchange *x, void *user) {
+    struct error err = ERROR_INIT;
+    struct request rq = {
+        .kube = user,
+        .x = x,
+        .who = http_identity(x),
+        .verb = "get",
+        .causes = json_array(),
+        .warnings = json_array(),
+    };
+    const char *path = http_path(x), *segments[SEGMENTS_MAX];
+    size_t num = split(http_arena(x), path, segments);
+    /* The answer ends the exchange and with it the arena: nothing of rq but these two lists may be
+     * used afterwards. */
+    json_t *causes = rq.causes, *warnings = rq.warnings;
+    enum errc code;
+    if (num && (!strcmp(segments[0], "api") || !strcmp(segments[0], "apis")))
+        code = serve_api(&rq, segments, num, &err);
+    else
+        code = serve_path(&rq, path, &err);
+    if (code)
+        request_fail(&rq, &err);
+    json_decref(causes);
+    json_decref(warnings);
+}
+
+void kube_error_body(int status, const struct error *err, const char *request_id, struct buf *out) {
+    static const struct status_subject nothing;
+    json_t *body = status_failure(err, &nothing, NULL);
+    json_object_set_new(body, "code", json_integer(status));
+    char *text = json_dumps(body, JSON_COMPACT);
+    buf_puts(out, text);
+    free(text);
+    json_decref(body);
+}

@@ -1,0 +1,335 @@
+/* OpenAPI documents, one a group version, written as text straight from the schemas.
+ *
+ * They are made when somebody asks for the first time and kept: their names carry a hash, so
+ * clients may cache them for ever. What kubectl reads in them: whether PATCH of a kind knows
+ * `fieldValidation` (then the server validates), and the schemas, for `explain`.
+ * Version 2 is the empty document: kubectl up to 1.28 insists on it before any create or apply, and
+ * zero bytes are a valid protobuf document. */
+#include "kube-compat/openapi.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+enum { DOCUMENTS_MAX = 64, SCHEMAS_MAX = 2048 };
+
+struct document {
+    char *name; /* "api/v1", "apis/apps/v1" */
+    char *text;
+    size_t len;
+    char hash[20];
+};
+
+struct openapi {
+    const struct kinds *kinds;
+    pthread_mutex_t lock; /* over the making; afterwards the documents never change */
+    struct document documents[DOCUMENTS_MAX];
+    size_t num_documents;
+};
+
+struct writer {
+    struct buf *out;
+    const struct schema *named[SCHEMAS_MAX]; /* to be written, in order of discovery */
+    size_t num_named;
+};
+
+struct openapi *openapi_create(const struct kinds *kinds) {
+    struct openapi *o = mem_alloc(sizeof(*o));
+    o->kinds = kinds;
+    pthread_mutex_init(&o->lock, NULL);
+    return o;
+}
+
+void openapi_destroy(struct openapi *o) {
+    if (!o)
+        return;
+    for (size_t i = 0; i < o->num_documents; i++) {
+        free(o->documents[i].name);
+        free(o->documents[i].text);
+    }
+    pthread_mutex_destroy(&o->lock);
+    free(o);
+}
+
+static void put_string(struct buf *out, const char *text) {
+    json_t *s = json_string(text);
+    char *quoted = json_dumps(s, JSON_ENCODE_ANY);
+    buf_puts(out, quoted);
+    free(quoted);
+    json_decref(s);
+}
+
+static void put_description(struct buf *out, const char *text) {
+    if (!text)
+        return;
+    buf_puts(out, ",\"description\":");
+    put_string(out, text);
+}
+
+static void reference(struct writer *w, const struct schema *s, const char *description) {
+    size_t i = 0;
+    while (i < w->num_named && w->named[i] != s)
+        i++;
+    if (i == w->num_named && w->num_named < SCHEMAS_MAX)
+        w->named[w->num_named++] = s;
+    buf_printf(w->out, "{\"allOf\":[{\"$ref\":\"#/components/schemas/%s\"}]", s->name);
+    put_description(w->out, description);
+    buf_putc(w->out, '}');
+}
+
+static void put_merge(struct buf *out, const struct schema *s) {
+    if (s->merge_key)
+        buf_printf(out, ",\"x-kubernetes-patch-merge-key\":\"%s\"", s->merge_key);
+    if (s->merge_key || s->merge_set || s->retain_keys)
+        buf_printf(out, ",\"x-kubernetes-patch-strategy\":\"%s%s%s\"",
+                   s->merge_key || s->merge_set ? "merge" : "",
+                   (s->merge_key || s->merge_set) && s->retain_keys ? "," : "",
+                   s->retain_keys ? "retainKeys" : "");
+    if (s->atomic && s->type == SCHEMA_ARRAY)
+        buf_puts(out, ",\"x-kubernetes-list-type\":\"atomic\"");
+    if (s->map_keys) {
+        buf_puts(out, ",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"");
+        for (const char *p = s->map_keys; *p; p++) {
+            if (*p == ',')
+                buf_puts(out, "\",\"");
+            else
+                buf_putc(out, *p);
+        }
+        buf_puts(out, "\"]");
+    }
+}
+
+static void put_schema(struct writer *w, const struct schema *s, const char *description) {
+    struct buf *out = w->out;
+    if (s->name) {
+        reference(w, s, description);
+        return;
+    }
+    if (s->format == SCHEMA_INT_OR_STRING || s->format == SCHEMA_QUANTITY) {
+        buf_printf(out, "{%s\"oneOf\":[{\"type\":\"string\"},{\"type\":\"%s\"}]",
+                   s->format == SCHEMA_QUANTITY ? "" : "\"format\":\"int-or-string\",",
+                   s->format == SCHEMA_QUANTITY ? "number" : "integer");
+    } else if (s->type == SCHEMA_ANY) {
+        buf_puts(out, "{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true");
+    } else {
+        static const char *const formats[] = {
+            [SCHEMA_INT32] = "int32",    [SCHEMA_INT64] = "int64",          [SCHEMA_BYTES] = "byte",
+            [SCHEMA_TIME] = "date-time", [SCHEMA_MICRO_TIME] = "date-time", [SCHEMA_EXTRA] = NULL,
+        };
+        buf_printf(out, "{\"type\":\"%s\"", schema_type_name(s));
+        if (formats[s->format])
+            buf_printf(out, ",\"format\":\"%s\"", formats[s->format]);
+    }
+    if (s->items) {
+        buf_puts(out, s->type == SCHEMA_ARRAY ? ",\"items\":" : ",\"additionalProperties\":");
+        put_schema(w, s->items, NULL);
+    }
+    for (uint32_t i = 0; i < s->num_values; i++)
+        buf_printf(out, "%s\"%s\"%s", i ? "," : ",\"enum\":[", s->values[i],
+                   i + 1 == s->num_values ? "]" : "");
+    if (s->has_min)
+        buf_printf(out, ",\"minimum\":%lld", (long long)s->min);
+    if (s->has_max)
+        buf_printf(out, ",\"maximum\":%lld", (long long)s->max);
+    put_merge(out, s);
+    put_description(out, description);
+    buf_putc(out, '}');
+}
+
+static const struct kind *kind_of(const struct kinds *kinds, const struct schema *s) {
+    for (size_t i = 0; i < kinds_count(kinds); i++) {
+        if (kinds_at(kinds, i)->schema == s)
+            return kinds_at(kinds, i);
+    }
+    return NULL;
+}
+
+static void put_gvk(struct buf *out, const struct kind *k) {
+    buf_printf(out, "{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", k->group, k->version,
+               k->kind);
+}
+
+static void put_named(struct writer *w, const struct kinds *kinds, const struct schema *s) {
+    struct buf *out = w->out;
+    const struct kind *k = kind_of(kinds, s);
+    buf_printf(out, "\"%s\":{\"type\":\"object\"", s->name);
+    put_description(out, s->description);
+    bool first = true;
+    for (uint32_t i = 0; i < s->num_properties; i++) {
+        if (!s->properties[i].required)
+            continue;
+        buf_printf(out, "%s\"%s\"", first ? ",\"required\":[" : ",", s->properties[i].name);
+        first = false;
+    }
+    buf_puts(out, first ? ",\"properties\":{" : "],\"properties\":{");
+    if (k)
+        buf_puts(out, "\"apiVersion\":{\"type\":\"string\",\"description\":\"The versioned schema "
+                      "of this object.\"},\"kind\":{\"type\":\"string\",\"description\":\"The kind "
+                      "of this object.\"}");
+    for (uint32_t i = 0; i < s->num_properties; i++) {
+        const struct schema_property *p = &s->properties[i];
+        buf_printf(out, "%s\"%s\":", i || k ? "," : "", p->name);
+        put_schema(w, p->schema, p->description);
+    }
+    buf_putc(out, '}');
+    if (k) {
+        buf_puts(out, ",\"x-kubernetes-group-version-kind\":[");
+        put_gvk(out, k);
+        buf_putc(out, ']');
+    }
+    buf_putc(out, '}');
+}
+
+static void put_operation(struct buf *out, const struct kind *k, const char *verb,
+                          const char *action, bool writes) {
+    buf_printf(out,
+               "\"%s\":{\"x-kubernetes-action\":\"%s\",\"responses\":{\"200\":{"
+               "\"description\":\"OK\"}},\"x-kubernetes-group-version-kind\":",
+               verb, action);
+    put_gvk(out, k);
+    if (writes) {
+        static const char *const parameters[] = {"dryRun", "fieldManager", "fieldValidation",
+                                                 "force"};
+        buf_puts(out, ",\"parameters\":[");
+        for (size_t i = 0; i < ARRAY_LEN(parameters); i++)
+            buf_printf(out, "%s{\"name\":\"%s\",\"in\":\"query\",\"schema\":{\"type\":\"%s\"}}",
+                       i ? "," : "", parameters[i], i == 3 ? "boolean" : "string");
+        buf_putc(out, ']');
+    }
+    buf_putc(out, '}');
+}
+
+static void put_paths(struct buf *out, const struct kind *k, bool first) {
+    char base[512];
+    snprintf(base, sizeof(base), "/%s/%s/%s%s", *k->group ? "apis" : "api", k->api_version,
+             k->namespaced ? "namespaces/{namespace}/" : "", k->plural);
+    buf_printf(out, "%s\"%s\":{", first ? "" : ",", base);
+    put_operation(out, k, "get", "list", false);
+    buf_putc(out, ',');
+    put_operation(out, k, "post", "post", true);
+    buf_printf(out, "},\"%s/{name}\":{", base);
+    put_operation(out, k, "get", "get", false);
+    buf_putc(out, ',');
+    put_operation(out, k, "put", "put", true);
+    buf_putc(out, ',');
+    put_operation(out, k, "patch", "patch", true);
+    buf_putc(out, ',');
+    put_operation(out, k, "delete", "delete", false);
+    buf_putc(out, '}');
+}
+
+static void make_document(struct openapi *o, const struct kind *of) {
+    struct document *d = &o->documents[o->num_documents++];
+    d->name = mem_printf("%s/%s", *of->group ? "apis" : "api", of->api_version);
+    struct buf out = BUF_INIT;
+    AUTO_FREE struct writer *w = mem_alloc(sizeof(*w));
+    w->out = &out;
+    buf_printf(&out,
+               "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"inferd\",\"version\":\"%s\"},"
+               "\"paths\":{",
+               INFERD_VERSION);
+    for (size_t i = 0; i < kinds_count(o->kinds); i++) {
+        const struct kind *k = kinds_at(o->kinds, i);
+        if (strcmp(k->api_version, of->api_version))
+            continue;
+        put_paths(&out, k, w->num_named == 0);
+        w->named[w->num_named++] = k->schema;
+    }
+    buf_puts(&out, "},\"components\":{\"schemas\":{");
+    for (size_t i = 0; i < w->num_named; i++) { /* grows while it is written */
+        if (i)
+            buf_putc(&out, ',');
+        put_named(w, o->kinds, w->named[i]);
+    }
+    buf_puts(&out, "}}}");
+    d->len = out.len;
+    d->text = buf_steal(&out);
+    uint64_t hash = 14695981039346656037u;
+    for (const char *p = d->text; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    snprintf(d->hash, sizeof(d->hash), "%016llX", (unsigned long long)hash);
+}
+
+static struct document *find_document(struct openapi *o, const char *name) {
+    for (size_t i = 0; i < o->num_documents; i++) {
+        if (!strcmp(o->documents[i].name, name))
+            return &o->documents[i];
+    }
+    return NULL;
+}
+
+static void make_all(struct openapi *o) {
+    pthread_mutex_lock(&o->lock);
+    bool made = o->num_documents > 0;
+    for (size_t i = 0; !made && i < kinds_count(o->kinds); i++) {
+        const struct kind *k = kinds_at(o->kinds, i);
+        char name[256];
+        snprintf(name, sizeof(name), "%s/%s", *k->group ? "apis" : "api", k->api_version);
+        if (!find_document(o, name) && o->num_documents < DOCUMENTS_MAX)
+            make_document(o, k);
+    }
+    pthread_mutex_unlock(&o->lock);
+}
+
+static void reply_index(struct request *rq) {
+    const struct openapi *o = rq->kube->openapi;
+    json_t *paths = json_object();
+    for (size_t i = 0; i < o->num_documents; i++)
+        json_object_set_new(paths, o->documents[i].name,
+                            json_pack("{s:o}", "serverRelativeURL",
+                                      json_sprintf("/openapi/v3/%s?hash=%s", o->documents[i].name,
+                                                   o->documents[i].hash)));
+    json_t *index = json_pack("{s:o}", "paths", paths);
+    http_reply_json(rq->x, 200, index);
+    json_decref(index);
+}
+
+static void reply_document(struct request *rq, const struct document *d) {
+    const char *hash = http_query(rq->x, "hash");
+    if (hash && *hash && strcmp(hash, d->hash)) {
+        char location[512];
+        snprintf(location, sizeof(location), "/openapi/v3/%s?hash=%s", d->name, d->hash);
+        http_set_header(rq->x, "Location", location);
+        http_reply(rq->x, 301, "text/plain", "", 0);
+        return;
+    }
+    char tag[24];
+    snprintf(tag, sizeof(tag), "\"%s\"", d->hash);
+    http_set_header(rq->x, "ETag", tag);
+    http_set_header(rq->x, "Vary", "Accept");
+    http_set_header(rq->x, "Cache-Control", hash && *hash ? "public, immutable" : "no-cache");
+    const char *have = http_header(rq->x, "If-None-Match");
+    if (have && !strcmp(have, tag))
+        http_reply(rq->x, 304, "application/json", "", 0);
+    else
+        http_reply(rq->x, 200, "application/json", d->text, d->len);
+}
+
+static void reply_v2(struct request *rq) {
+    enum accept_form form =
+        accept_choose(http_header(rq->x, "Accept"), ACCEPT_JSON | ACCEPT_OPENAPI_PROTOBUF);
+    if (form == ACCEPT_OPENAPI_PROTOBUF) {
+        http_reply(rq->x, 200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", "", 0);
+        return;
+    }
+    static const char empty[] = "{\"swagger\":\"2.0\",\"info\":{\"title\":\"inferd\",\"version\":"
+                                "\"" INFERD_VERSION "\"},\"paths\":{},\"definitions\":{}}";
+    http_reply(rq->x, 200, "application/json", empty, sizeof(empty) - 1);
+}
+
+bool openapi_handle(struct request *rq, const char *path) {
+    if (!strcmp(path, "/openapi/v2")) {
+        reply_v2(rq);
+        return true;
+    }
+    if (strncmp(path, "/openapi/v3", 11) || (path[11] && path[11] != '/'))
+        return false;
+    make_all(rq->kube->openapi);
+    if (!path[11] || !path[12]) {
+        reply_index(rq);
+        return true;
+    }
+    const struct document *d = find_document(rq->kube->openapi, path + 12);
+    if (d)
+        reply_document(rq, d);
+    return d != NULL;
+}

@@ -1,0 +1,100 @@
+/* Answers: objects in the form asked for, failures as Status. */
+#include "kube-compat/request.h"
+
+#include <stdio.h>
+
+#include "core/base/clock.h"
+#include "core/base/yaml.h"
+#include "core/object.h"
+#include "kube-compat/status.h"
+#include "kube-compat/table.h"
+
+static void send(struct request *rq, int status, const json_t *body) {
+    for (size_t i = 0; i < json_array_size(rq->warnings); i++)
+        http_add_warning(rq->x, json_string_value(json_array_get(rq->warnings, i)));
+    http_set_header(rq->x, "Cache-Control", "no-cache, private");
+    http_reply_json(rq->x, status, body);
+}
+
+void request_fail(struct request *rq, const struct error *err) {
+    const struct kind *k = rq->kind;
+    struct status_subject about = {
+        .group = rq->group,
+        .resource = rq->resource,
+        .kind = k ? k->kind : NULL,
+        .name = rq->name,
+    };
+    json_t *status = status_failure(err, &about, rq->causes);
+    if (err->retry_after_seconds) {
+        char seconds[16];
+        snprintf(seconds, sizeof(seconds), "%u", err->retry_after_seconds);
+        http_set_header(rq->x, "Retry-After", seconds);
+    }
+    send(rq, status_code(status), status);
+    json_decref(status);
+}
+
+/* {kind: PartialObjectMetadata, metadata}. */
+static json_t *metadata_only(const json_t *object) {
+    return json_pack("{s:s, s:s, s:O*}", "kind", "PartialObjectMetadata", "apiVersion",
+                     "meta.k8s.io/v1", "metadata", json_object_get(object, "metadata"));
+}
+
+static json_t *metadata_form(const json_t *object) {
+    json_t *items = json_object_get(object, "items");
+    if (!json_is_array(items))
+        return metadata_only(object);
+    json_t *list =
+        json_pack("{s:s, s:s, s:O*, s:[]}", "kind", "PartialObjectMetadataList", "apiVersion",
+                  "meta.k8s.io/v1", "metadata", json_object_get(object, "metadata"), "items");
+    for (size_t i = 0; i < json_array_size(items); i++)
+        json_array_append_new(json_object_get(list, "items"),
+                              metadata_only(json_array_get(items, i)));
+    return list;
+}
+
+void request_reply(struct request *rq, int status, json_t *object) {
+    unsigned allowed = ACCEPT_JSON | ACCEPT_YAML;
+    bool is_status = object_str(object, "kind") && !strcmp(object_str(object, "kind"), "Status");
+    if (rq->kind && !rq->subresource && !is_status)
+        allowed |= ACCEPT_TABLE | ACCEPT_METADATA;
+    enum accept_form form = accept_choose(http_header(rq->x, "Accept"), allowed);
+    json_t *shown = NULL;
+    if (form == ACCEPT_NONE) {
+        shown =
+            status_failure_raw(406, "NotAcceptable",
+                               "only the following media types are accepted: application/json, "
+                               "application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io");
+        status = 406;
+    } else if (form == ACCEPT_TABLE) {
+        shown = table_of_reply(rq->kind, object, table_include(http_query(rq->x, "includeObject")),
+                               clock_wall_ms());
+    } else if (form == ACCEPT_METADATA) {
+        shown = metadata_form(object);
+    }
+    if (form == ACCEPT_YAML) {
+        AUTO_BUF text = BUF_INIT;
+        yaml_emit(object, &text);
+        http_reply(rq->x, status, "application/yaml", text.data ? text.data : "", text.len);
+    } else {
+        send(rq, status, shown ? shown : object);
+    }
+    json_decref(shown);
+    json_decref(object);
+}
+
+enum errc request_not_found(const struct request *rq, struct error *err) {
+    return err_set(err, ERR_NOT_FOUND, "%s \"%s\" not found",
+                   rq->kind ? rq->kind->qualified : rq->resource, rq->name);
+}
+
+enum errc request_conflict(const struct request *rq, struct error *err) {
+    return err_set(err, ERR_CONFLICT,
+                   "Operation cannot be fulfilled on %s \"%s\": the object has been modified; "
+                   "please apply your changes to the latest version and try again",
+                   rq->kind->qualified, rq->name);
+}
+
+enum errc request_exists(const struct request *rq, const char *name, struct error *err) {
+    return err_set(err, ERR_EXISTS, "%s \"%s\" already exists", rq->kind->qualified, name);
+}

@@ -1,0 +1,48 @@
+/* One API request on its way through the dialect: what the URL and headers say, and what is found
+ * while serving it. Lives on the handler's stack; strings are in the exchange's arena. */
+#ifndef KUBE_COMPAT_REQUEST_H
+#define KUBE_COMPAT_REQUEST_H
+
+#include "kube-compat/accept.h"
+#include "kube-compat/kinds.h"
+#include "kube-compat/kube.h"
+
+struct stream_hub;
+struct openapi;
+
+struct kube {
+    struct kube_options opt;
+    struct kinds *kinds;
+    struct stream_hub *hub;
+    struct openapi *openapi;
+};
+
+enum field_validation { FIELD_VALIDATION_WARN, FIELD_VALIDATION_STRICT, FIELD_VALIDATION_IGNORE };
+
+struct request {
+    struct kube *kube;
+    struct http_exchange *x;
+    const struct auth_identity *who; /* NULL: the server runs without authentication */
+    const char *verb; /* get list watch create update patch delete deletecollection */
+    const char *group, *version, *resource; /* as in the URL; resource NULL: not about a resource */
+    const char *ns;                         /* NULL: all, or cluster-scoped */
+    const char *name, *subresource;         /* NULL: none */
+    const struct kind *kind;                /* NULL: not served */
+    enum field_validation field_validation;
+    bool dry_run;
+    json_t *causes;   /* Status causes found so far */
+    json_t *warnings; /* strings for Warning headers */
+};
+
+/* Answers with the Status that err and rq->causes amount to. */
+void request_fail(struct request *rq, const struct error *err);
+
+/* Answers with an object (takes it) in the form that the client asked for, and the warnings. */
+void request_reply(struct request *rq, int status, json_t *object);
+
+/* The usual refusals, in Kubernetes' words; give the code. */
+enum errc request_not_found(const struct request *rq, struct error *err);
+enum errc request_conflict(const struct request *rq, struct error *err);
+enum errc request_exists(const struct request *rq, const char *name, struct error *err);
+
+#endif

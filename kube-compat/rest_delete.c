@@ -1,0 +1,294 @@
+/* Deleting: what goes at once, what waits.
+ *
+ * An object goes at once unless somebody has to finish first: finalizers name who; a Pod on a node
+ * has processes, which the pod controller ends before it removes the Pod; a Namespace has contents,
+ * which the namespace controller removes. What waits carries deletionTimestamp, and a second delete
+ * changes nothing (but may shorten a Pod's grace). */
+#include "kube-compat/rest.h"
+
+#include <stdio.h>
+
+#include "core/base/clock.h"
+#include "core/object.h"
+#include "kube-compat/body.h"
+#include "kube-compat/events_view.h"
+#include "kube-compat/status.h"
+
+enum { DELETE_TRIES_MAX = 5, POD_GRACE_SECONDS = 30 };
+
+struct delete_options {
+    int64_t grace_seconds; /* -1: not given */
+    bool foreground, orphan;
+    const char *uid, *resource_version; /* preconditions; NULL: none */
+};
+
+static enum errc bad_option(struct request *rq, const char *field, const char *value,
+                            const char *supported, struct error *err) {
+    cause_add(rq->causes, CAUSE_NOT_SUPPORTED, field,
+              "Unsupported value: \"%.64s\": supported values: %s", value, supported);
+    return err_set(err, ERR_INVALID, "DeleteOptions.meta.k8s.io \"\" is invalid");
+}
+
+static enum errc read_policy(struct request *rq, const char *policy, bool orphan_dependents,
+                             struct delete_options *opt, struct error *err) {
+    opt->orphan = orphan_dependents;
+    if (!policy || !*policy || !strcmp(policy, "Background"))
+        return OK;
+    opt->foreground = !strcmp(policy, "Foreground");
+    opt->orphan = !strcmp(policy, "Orphan");
+    if (opt->foreground || opt->orphan)
+        return OK;
+    return bad_option(rq, "propagationPolicy", policy, "\"Foreground\", \"Background\", \"Orphan\"",
+                      err);
+}
+
+/* Options come in the body, or in the query when there is none. */
+static enum errc read_options(struct request *rq, struct delete_options *opt, struct error *err) {
+    *opt = (struct delete_options){.grace_seconds = -1};
+    json_t *body = NULL;
+    enum errc code = body_read(rq, NULL, NULL, &body, err);
+    if (code)
+        return code;
+    const char *kind = object_str(body, "kind");
+    if (kind && *kind && strcmp(kind, "DeleteOptions"))
+        code = err_set(err, ERR_MALFORMED,
+                       "converting (%.64s) to DeleteOptions: unknown conversion", kind);
+    struct arena *arena = http_arena(rq->x);
+    const char *grace = http_query(rq->x, "gracePeriodSeconds");
+    if (body)
+        opt->grace_seconds = object_int(body, "gracePeriodSeconds", -1);
+    else if (grace && *grace)
+        opt->grace_seconds = strtoll(grace, NULL, 10);
+    const char *policy =
+        body ? object_str(body, "propagationPolicy") : http_query(rq->x, "propagationPolicy");
+    if (!code)
+        code = read_policy(rq, policy, object_bool(body, "orphanDependents", false), opt, err);
+    opt->uid = arena_strdup(arena, object_str(body, "preconditions.uid"));
+    opt->resource_version = arena_strdup(arena, object_str(body, "preconditions.resourceVersion"));
+    const json_t *dry = json_object_get(body, "dryRun");
+    if (!code && json_array_size(dry)) {
+        const char *word = json_string_value(json_array_get(dry, 0));
+        if (word && !strcmp(word, "All"))
+            rq->dry_run = true;
+        else
+            code = bad_option(rq, "dryRun", word ? word : "", "\"All\"", err);
+    }
+    json_decref(body);
+    return code;
+}
+
+static enum errc check_preconditions(const struct request *rq, const struct delete_options *opt,
+                                     const json_t *o, struct error *err) {
+    const char *uid = object_uid(o), *rv = object_str(o, "metadata.resourceVersion");
+    const char *what = NULL, *want = NULL, *have = NULL;
+    if (opt->uid && *opt->uid && uid && strcmp(opt->uid, uid))
+        what = "UID", want = opt->uid, have = uid;
+    else if (opt->resource_version && *opt->resource_version && rv &&
+             strcmp(opt->resource_version, rv))
+        what = "ResourceVersion", want = opt->resource_version, have = rv;
+    if (!what)
+        return OK;
+    return err_set(err, ERR_CONFLICT,
+                   "Operation cannot be fulfilled on %s \"%s\": Precondition failed: %s in "
+                   "precondition: %s, %s in object meta: %s",
+                   rq->kind->qualified, rq->name, what, want, what, have);
+}
+
+static bool is_built_in(const struct kind *kind, const char *plural) {
+    return kind->built_in && !strcmp(kind->plural, plural);
+}
+
+/* Adds a finalizer that the garbage collector takes away when it is done. */
+static void add_finalizer(json_t *o, const char *name) {
+    json_t *list = object_at(o, "metadata.finalizers");
+    if (!json_is_array(list)) {
+        object_set(o, "metadata.finalizers", json_array());
+        list = object_at(o, "metadata.finalizers");
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *have = json_string_value(json_array_get(list, i));
+        if (have && !strcmp(have, name))
+            return;
+    }
+    json_array_append_new(list, json_string(name));
+}
+
+/* Seconds that the object may take to end by itself; 0: none. */
+static int64_t grace_of(const struct kind *kind, const struct delete_options *opt,
+                        const json_t *o) {
+    if (!is_built_in(kind, "pods"))
+        return 0;
+    const char *node = object_str(o, "spec.nodeName");
+    if (!node || !*node)
+        return 0;
+    if (opt->grace_seconds >= 0)
+        return opt->grace_seconds;
+    return object_int(o, "spec.terminationGracePeriodSeconds", POD_GRACE_SECONDS);
+}
+
+/* Gives the object marked as going, or NULL when nothing about it changes. */
+static json_t *mark(const struct request *rq, const json_t *o, int64_t grace) {
+    int64_t until_ms = clock_wall_ms() + grace * 1000;
+    if (object_deleting(o)) {
+        int64_t was = clock_parse_rfc3339(object_str(o, "metadata.deletionTimestamp"));
+        if (!is_built_in(rq->kind, "pods") || was <= until_ms)
+            return NULL;
+    }
+    char text[CLOCK_RFC3339_BYTES];
+    json_t *marked = json_deep_copy(o);
+    object_set(marked, "metadata.deletionTimestamp", json_string(clock_rfc3339(until_ms, text)));
+    object_set(marked, "metadata.deletionGracePeriodSeconds", json_integer(grace));
+    if (rq->kind->generation)
+        object_set(marked, "metadata.generation",
+                   json_integer(object_int(o, "metadata.generation", 0) + 1));
+    if (is_built_in(rq->kind, "namespaces"))
+        object_set(marked, "status.phase", json_string("Terminating"));
+    return marked;
+}
+
+/* One try. Gives the last state; *ret_gone tells whether the object is gone. */
+static enum errc delete_once(struct request *rq, const struct delete_options *opt,
+                             json_t **ret_object, bool *ret_gone, struct error *err) {
+    AUTO(store_object) o = NULL;
+    enum errc code = rest_read(rq, &o, err);
+    if (!code)
+        code = check_preconditions(rq, opt, o->json, err);
+    if (code)
+        return code;
+    json_t *work = json_deep_copy(o->json);
+    if (opt->foreground && !object_deleting(work))
+        add_finalizer(work, "foregroundDeletion");
+    else if (opt->orphan && !object_deleting(work))
+        add_finalizer(work, "orphan");
+    int64_t grace = grace_of(rq->kind, opt, work);
+    bool waits = json_array_size(object_at(work, "metadata.finalizers")) || grace > 0 ||
+                 is_built_in(rq->kind, "namespaces");
+    AUTO(store_object) stored = NULL;
+    *ret_gone = !waits;
+    json_t *marked = waits ? mark(rq, work, grace) : NULL;
+    json_decref(work);
+    if (rq->dry_run || (waits && !marked)) {
+        *ret_object = marked ? marked : json_incref(o->json);
+        return OK;
+    }
+    if (waits)
+        code = store_put(rq->kube->opt.store, o->key, marked, o->revision, &stored, err);
+    else
+        code = store_delete(rq->kube->opt.store, o->key, o->revision, &stored, err);
+    if (code == ERR_NOT_FOUND)
+        return request_not_found(rq, err);
+    if (code == ERR_CONFLICT)
+        return request_conflict(rq, err);
+    if (!code)
+        *ret_object = json_incref(stored->json);
+    return code;
+}
+
+static enum errc delete_named(struct request *rq, const struct delete_options *opt,
+                              json_t **ret_object, bool *ret_gone, struct error *err) {
+    if (is_built_in(rq->kind, "namespaces") &&
+        (!strcmp(rq->name, "default") || !strcmp(rq->name, "kube-system") ||
+         !strcmp(rq->name, "kube-public")))
+        return err_set(err, ERR_FORBIDDEN,
+                       "namespaces \"%s\" is forbidden: this namespace may not be deleted",
+                       rq->name);
+    enum errc code = ERR_CONFLICT;
+    for (int tries = 0; code == ERR_CONFLICT && tries < DELETE_TRIES_MAX; tries++) {
+        code = delete_once(rq, opt, ret_object, ret_gone, err);
+        if (code == ERR_CONFLICT && (opt->uid || opt->resource_version))
+            break;
+    }
+    return code;
+}
+
+void rest_delete(struct request *rq) {
+    struct error err = ERROR_INIT;
+    struct delete_options opt;
+    json_t *object = NULL;
+    bool gone = false;
+    enum errc code = read_options(rq, &opt, &err);
+    if (!code)
+        code = delete_named(rq, &opt, &object, &gone, &err);
+    if (code) {
+        request_fail(rq, &err);
+    } else if (gone && !is_built_in(rq->kind, "pods")) {
+        struct status_subject about = {
+            .group = rq->group, .resource = rq->resource, .name = rq->name};
+        request_reply(rq, 200, status_deleted(&about, object_uid(object)));
+    } else {
+        request_reply(rq, 200, kind_show(rq->kind, object));
+    }
+    json_decref(object);
+}
+
+void rest_delete_collection(struct request *rq) {
+    struct error err = ERROR_INIT;
+    struct delete_options opt;
+    struct filter filter;
+    enum errc code = filter_init(&filter, rq->kind, http_query(rq->x, "labelSelector"),
+                                 http_query(rq->x, "fieldSelector"), &err);
+    if (!code)
+        code = read_options(rq, &opt, &err);
+    if (code) {
+        request_fail(rq, &err);
+        filter_deinit(&filter);
+        return;
+    }
+    struct object_key prefix;
+    AUTO_STORE_LIST all = {0};
+    store_list(rq->kube->opt.store, rest_prefix(rq, &prefix), &all);
+    json_t *items = json_array();
+    const char *ns = rq->ns;
+    for (size_t i = 0; i < all.num_items && !code; i++) {
+        json_t *shown = kind_show(rq->kind, all.items[i]->json);
+        bool chosen = filter_match(&filter, shown), gone;
+        json_decref(shown);
+        if (!chosen)
+            continue;
+        json_t *object = NULL;
+        rq->name = object_name(all.items[i]->json);
+        rq->ns = rq->kind->namespaced ? object_namespace(all.items[i]->json) : NULL;
+        code = delete_named(rq, &opt, &object, &gone, &err);
+        if (code == ERR_NOT_FOUND) /* somebody else was faster */
+            code = OK;
+        else if (!code)
+            json_array_append_new(items, kind_show(rq->kind, object));
+        json_decref(object);
+    }
+    filter_deinit(&filter);
+    rq->ns = ns;
+    json_t *list = json_pack("{s:s, s:s, s:{s:o}, s:o}", "kind", rq->kind->list_kind, "apiVersion",
+                             rq->kind->api_version, "metadata", "resourceVersion",
+                             json_sprintf("%lld", (long long)store_revision(rq->kube->opt.store)),
+                             "items", items);
+    if (code) {
+        request_fail(rq, &err);
+        json_decref(list);
+    } else {
+        rq->name = NULL;
+        request_reply(rq, 200, list);
+    }
+}
+
+void rest_eviction(struct request *rq) {
+    struct error err = ERROR_INIT;
+    json_t *body = NULL, *object = NULL;
+    const struct schema *schema =
+        schema_types_find(kinds_types(rq->kube->kinds), "policy.v1.Eviction");
+    struct delete_options opt = {.grace_seconds = -1};
+    bool gone;
+    enum errc code = body_read(rq, schema, NULL, &body, &err);
+    if (!code) {
+        opt.grace_seconds = object_int(body, "deleteOptions.gracePeriodSeconds", -1);
+        code = delete_named(rq, &opt, &object, &gone, &err);
+    }
+    json_decref(body);
+    json_decref(object);
+    if (code) {
+        request_fail(rq, &err);
+        return;
+    }
+    request_reply(rq, 201,
+                  json_pack("{s:s, s:s, s:{}, s:s, s:i}", "kind", "Status", "apiVersion", "v1",
+                            "metadata", "status", "Success", "code", 201));
+}

@@ -1,0 +1,128 @@
+/* The scale subresource: a small object of its own that stands for spec.replicas of a bigger one.
+ * Where the numbers are is the kind's data (subresources.scale), as in a CustomResourceDefinition.
+ */
+#include "kube-compat/rest.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "core/object.h"
+#include "kube-compat/body.h"
+#include "kube-compat/patch.h"
+#include "kube-compat/table.h"
+#include "kube-compat/write.h"
+
+enum { SCALE_TRIES_MAX = 5 };
+
+/* Gives the Scale of an object. */
+static json_t *scale_of(const struct kind *kind, const json_t *o) {
+    json_t *metadata = json_object();
+    static const char *const kept[] = {"name", "namespace", "uid", "resourceVersion",
+                                       "creationTimestamp"};
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+        json_t *value = json_object_get(json_object_get(o, "metadata"), kept[i]);
+        if (value)
+            json_object_set(metadata, kept[i], value);
+    }
+    json_t *status =
+        json_pack("{s:I}", "replicas", (json_int_t)object_int(o, kind->scale_status_path, 0));
+    json_t *selector = table_cell("label-selector", o, 0);
+    if (json_is_string(selector) && strcmp(json_string_value(selector), "<none>"))
+        json_object_set(status, "selector", selector);
+    json_decref(selector);
+    return json_pack("{s:s, s:s, s:o, s:{s:I}, s:o}", "kind", "Scale", "apiVersion",
+                     "autoscaling/v1", "metadata", metadata, "spec", "replicas",
+                     (json_int_t)object_int(o, kind->scale_spec_path, 0), "status", status);
+}
+
+static enum errc read_replicas(struct request *rq, const json_t *scale, int64_t *ret_replicas,
+                               struct error *err) {
+    const json_t *replicas = object_at(scale, "spec.replicas");
+    if (replicas && !json_is_integer(replicas))
+        return err_set(err, ERR_MALFORMED,
+                       "Scale in version \"v1\" cannot be handled as a Scale: spec.replicas must "
+                       "be an integer");
+    *ret_replicas = json_integer_value(replicas); /* absent is zero, as a typed client means it */
+    if (*ret_replicas >= 0 && *ret_replicas <= INT32_MAX)
+        return OK;
+    cause_add(rq->causes, CAUSE_INVALID, "spec.replicas",
+              "Invalid value: %lld: must be greater than or equal to 0", (long long)*ret_replicas);
+    return err_set(err, ERR_INVALID, "Scale is invalid");
+}
+
+/* Gives the Scale that the client wants, from a PUT body or a patch of the current one. */
+static enum errc wanted_scale(struct request *rq, const json_t *current, json_t **ret_scale,
+                              struct error *err) {
+    if (!strcmp(rq->verb, "update")) {
+        const struct schema *schema =
+            schema_types_find(kinds_types(rq->kube->kinds), "autoscaling.v1.Scale");
+        enum errc code = body_read(rq, schema, NULL, ret_scale, err);
+        if (!code && !*ret_scale)
+            code = err_set(err, ERR_MALFORMED, "the request has no body; a Scale is expected");
+        return code;
+    }
+    size_t len;
+    const char *body = http_body(rq->x, &len), *type = http_header(rq->x, "Content-Type");
+    json_t *patch;
+    enum errc code = body_parse_json(body, len, NULL, &patch, err);
+    if (code)
+        return code;
+    if (type && !strncasecmp(type, "application/json-patch+json", 27))
+        code = patch_json(current, patch, ret_scale, err);
+    else
+        *ret_scale = patch_merge(current, patch); /* a Scale has no lists: strategic is the same */
+    json_decref(patch);
+    return code;
+}
+
+static enum errc write_scale(struct request *rq, json_t **ret_scale, bool *ret_retry,
+                             struct error *err) {
+    AUTO(store_object) old = NULL;
+    *ret_retry = false;
+    enum errc code = rest_read(rq, &old, err);
+    if (code)
+        return code;
+    json_t *current = scale_of(rq->kind, old->json), *scale = NULL;
+    int64_t replicas = 0;
+    code = wanted_scale(rq, current, &scale, err);
+    if (!code)
+        code = read_replicas(rq, scale, &replicas, err);
+    const char *have = object_str(old->json, "metadata.resourceVersion");
+    const char *want = object_str(scale, "metadata.resourceVersion");
+    bool names_version = want && *want && have && strcmp(want, have);
+    json_t *result = NULL;
+    if (!code && names_version) {
+        code = request_conflict(rq, err);
+    } else if (!code) {
+        json_t *object = json_deep_copy(old->json);
+        object_delete(object, "metadata.resourceVersion");
+        object_set(object, rq->kind->scale_spec_path, json_integer(replicas));
+        code = write_update(rq, old, object, WRITE_WHOLE, &result, ret_retry, err);
+    }
+    if (result)
+        *ret_scale = scale_of(rq->kind, result);
+    json_decref(result);
+    json_decref(current);
+    json_decref(scale);
+    return code;
+}
+
+void rest_scale(struct request *rq) {
+    struct error err = ERROR_INIT;
+    json_t *scale = NULL;
+    enum errc code;
+    if (!strcmp(rq->verb, "get")) {
+        AUTO(store_object) o = NULL;
+        code = rest_read(rq, &o, &err);
+        if (!code)
+            scale = scale_of(rq->kind, o->json);
+    } else {
+        bool retry = true;
+        for (int tries = 0; retry && tries < SCALE_TRIES_MAX; tries++)
+            code = write_scale(rq, &scale, &retry, &err);
+    }
+    if (code)
+        request_fail(rq, &err);
+    else
+        request_reply(rq, 200, scale);
+}

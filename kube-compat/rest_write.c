@@ -1,0 +1,189 @@
+/* Writing: create, update and patch, of an object or its status. The rules are in write.c; here is
+ * what the verbs make of their bodies. */
+#include "kube-compat/rest.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "core/object.h"
+#include "kube-compat/body.h"
+#include "kube-compat/events_view.h"
+#include "kube-compat/patch.h"
+#include "kube-compat/write.h"
+
+enum { WRITE_TRIES_MAX = 5 };
+
+enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC };
+
+static enum write_scope scope_of(const struct request *rq) {
+    return rq->subresource ? WRITE_STATUS : WRITE_WHOLE;
+}
+
+/* Reads and checks a body; gives it in stored form. */
+static enum errc read_object(struct request *rq, json_t **ret_object, struct error *err) {
+    json_t *duplicates = json_array(), *object = NULL;
+    enum errc code = body_read(rq, rq->kind->schema, duplicates, &object, err);
+    if (!code && !object)
+        code = err_set(err, ERR_MALFORMED,
+                       "the request has no body; an object of kind %s is expected", rq->kind->kind);
+    if (!code)
+        code = body_check_kind(object, rq->kind, err);
+    if (!code)
+        code = write_check_fields(rq, object, duplicates, err);
+    json_decref(duplicates);
+    if (code)
+        json_decref(object);
+    else
+        *ret_object = kind_store(rq->kind, object);
+    return code;
+}
+
+/* Answers with what a write gave, in the form of the URL's kind. */
+static void reply(struct request *rq, int status, const struct kind *shown, enum errc code,
+                  json_t *result, const struct error *err) {
+    rq->kind = shown;
+    if (code)
+        request_fail(rq, err);
+    else
+        request_reply(rq, status, kind_show(shown, result));
+    json_decref(result);
+}
+
+void rest_create(struct request *rq) {
+    struct error err = ERROR_INIT;
+    const struct kind *shown = rq->kind;
+    json_t *object = NULL, *result = NULL;
+    enum errc code = read_object(rq, &object, &err);
+    rq->kind = shown->storage;
+    if (!code)
+        code = write_create(rq, object, &result, &err);
+    reply(rq, 201, shown, code, result, &err);
+}
+
+/* A custom resource must say which version it replaces. */
+static enum errc require_version(struct request *rq, const json_t *object, struct error *err) {
+    const char *rv = object_str(object, "metadata.resourceVersion");
+    if (rq->kind->built_in || (rv && *rv))
+        return OK;
+    cause_add(rq->causes, CAUSE_INVALID, "metadata.resourceVersion",
+              "Invalid value: 0x0: must be specified for an update");
+    return err_set(err, ERR_INVALID, "%s is invalid", rq->kind->kind);
+}
+
+void rest_update(struct request *rq) {
+    struct error err = ERROR_INIT;
+    const struct kind *shown = rq->kind;
+    json_t *object = NULL, *result = NULL;
+    enum errc code = read_object(rq, &object, &err);
+    rq->kind = shown->storage;
+    bool retry = !code;
+    for (int tries = 0; retry && tries < WRITE_TRIES_MAX; tries++) {
+        AUTO(store_object) old = NULL;
+        retry = false;
+        code = rest_read(rq, &old, &err);
+        if (!code)
+            code = require_version(rq, object, &err);
+        if (!code)
+            code =
+                write_update(rq, old, json_deep_copy(object), scope_of(rq), &result, &retry, &err);
+    }
+    if (object)
+        json_decref(object);
+    reply(rq, 200, shown, code, result, &err);
+}
+
+static bool is_type(const char *header, const char *type) {
+    size_t len = strcspn(header, "; \t");
+    return len == strlen(type) && !strncasecmp(header, type, len);
+}
+
+static enum errc read_patch(const struct request *rq, enum patch_type *ret_type, json_t **ret_patch,
+                            struct error *err) {
+    const char *type = http_header(rq->x, "Content-Type");
+    bool strategic_fits = rq->kind->built_in;
+    if (type && is_type(type, "application/json-patch+json"))
+        *ret_type = PATCH_JSON;
+    else if (type && is_type(type, "application/merge-patch+json"))
+        *ret_type = PATCH_MERGE;
+    else if (type && is_type(type, "application/strategic-merge-patch+json") && strategic_fits)
+        *ret_type = PATCH_STRATEGIC;
+    else
+        return err_set(err, ERR_MEDIA_TYPE,
+                       "the body of the request was in an unknown format - accepted media types "
+                       "include: application/json-patch+json, application/merge-patch+json%s",
+                       strategic_fits ? ", application/strategic-merge-patch+json" : "");
+    size_t len;
+    const char *body = http_body(rq->x, &len);
+    if (len > BODY_BYTES_MAX)
+        return err_set(err, ERR_TOO_LARGE, "Request entity too large: limit is %d", BODY_BYTES_MAX);
+    return body_parse_json(body, len, NULL, ret_patch, err);
+}
+
+/* Gives the patched object, still in the form of rq->kind. */
+static enum errc apply_patch(const struct request *rq, enum patch_type type, const json_t *doc,
+                             const json_t *patch, json_t **ret_doc, struct error *err) {
+    json_t *result = NULL;
+    enum errc code = OK;
+    if (type == PATCH_JSON)
+        code = patch_json(doc, patch, &result, err);
+    else if (!json_is_object(patch))
+        code = err_set(err, ERR_MALFORMED, "the patch must be an object");
+    else if (type == PATCH_MERGE)
+        result = patch_merge(doc, patch);
+    else
+        code = patch_strategic(rq->kind->schema, doc, patch, &result, err);
+    if (!code &&
+        (!json_is_object(result) || !json_is_object(json_object_get(result, "metadata")))) {
+        json_decref(result);
+        code = err_set(err, ERR_MALFORMED, "the patched document is not an object with metadata");
+    }
+    if (!code)
+        *ret_doc = result;
+    return code;
+}
+
+/* One try: read, patch, write. */
+static enum errc patch_once(struct request *rq, const struct kind *shown, enum patch_type type,
+                            const json_t *patch, json_t **ret_object, bool *ret_retry,
+                            struct error *err) {
+    AUTO(store_object) old = NULL;
+    rq->kind = shown;
+    enum errc code = rest_read(rq, &old, err);
+    if (code)
+        return code;
+    json_t *doc = kind_show(shown, old->json), *object = NULL;
+    code = apply_patch(rq, type, doc, patch, &object, err);
+    json_decref(doc);
+    if (code)
+        return code;
+    json_array_clear(rq->warnings);
+    code = body_check_kind(object, shown, err);
+    if (!code)
+        code = write_check_fields(rq, object, NULL, err);
+    if (code) {
+        json_decref(object);
+        return code;
+    }
+    /* A patch that says nothing about the version is tried again after a race. */
+    const char *rv = object_str(object, "metadata.resourceVersion");
+    if (rv && !strcmp(rv, object_str(old->json, "metadata.resourceVersion")))
+        object_delete(object, "metadata.resourceVersion");
+    object = kind_store(shown, object);
+    rq->kind = shown->storage;
+    return write_update(rq, old, object, scope_of(rq), ret_object, ret_retry, err);
+}
+
+void rest_patch(struct request *rq) {
+    struct error err = ERROR_INIT;
+    const struct kind *shown = rq->kind;
+    enum patch_type type = PATCH_MERGE;
+    json_t *patch = NULL, *result = NULL;
+    enum errc code = read_patch(rq, &type, &patch, &err);
+    bool retry = !code;
+    for (int tries = 0; retry && tries < WRITE_TRIES_MAX; tries++) {
+        retry = false;
+        code = patch_once(rq, shown, type, patch, &result, &retry, &err);
+    }
+    json_decref(patch);
+    reply(rq, 200, shown, code, result, &err);
+}

@@ -1,0 +1,296 @@
+/* A watch is a stream of JSON events, one a line.
+ *
+ * It starts with the current objects (resourceVersion absent or 0, or sendInitialEvents) or behind
+ * a given revision, and goes on with the store's events in revision order. With a selector an
+ * object that begins to match is ADDED and one that stops is DELETED, with its last matching
+ * content and the revision of the change. History that is gone ends the watch with an ERROR event
+ * of code 410; clients then list again. Bookmarks tell a client how far it has seen although
+ * nothing came.
+ *
+ * Everything after the start runs on the hub thread (stream.h). Lines that the connection does not
+ * take wait in `pending`; while it is not empty no further event is read, so a slow client costs
+ * one line of memory here and falls behind in the store's history, not in ours. */
+#include "kube-compat/watch.h"
+
+#include <stdio.h>
+
+#include "core/base/clock.h"
+#include "core/object.h"
+#include "kube-compat/events_view.h"
+#include "kube-compat/filter.h"
+#include "kube-compat/rest.h"
+#include "kube-compat/status.h"
+#include "kube-compat/stream.h"
+#include "kube-compat/table.h"
+
+enum {
+    BOOKMARK_MS = 60000,
+    BATCH_BYTES = 64 << 10,
+    TIMEOUT_SECONDS_MIN = 1800, /* without timeoutSeconds: between this and twice as much */
+};
+
+struct watch {
+    const struct kind *kind;
+    struct filter filter;
+    struct store_watch *source;
+    struct store_list initial; /* sent before the source's events */
+    size_t next_initial;
+    bool ends_initial; /* a bookmark marks the end of the initial events */
+    bool bookmarks;    /* the client allows them */
+    bool columns_sent; /* column definitions go with the first Table only */
+    enum accept_form form;
+    enum table_include include;
+    int64_t revision; /* up to which everything was sent */
+    int64_t deadline_ms, next_bookmark_ms;
+    struct buf pending;
+};
+
+static void watch_destroy(void *user) {
+    struct watch *w = user;
+    store_watch_close(w->source);
+    store_list_deinit(&w->initial);
+    filter_deinit(&w->filter);
+    buf_deinit(&w->pending);
+    free(w);
+}
+
+/* Appends {"type":TYPE,"object":OBJECT}. Takes object. */
+static void put_event(struct watch *w, const char *type, json_t *object) {
+    char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    if (!text)
+        return;
+    buf_printf(&w->pending, "{\"type\":\"%s\",\"object\":", type);
+    buf_puts(&w->pending, text);
+    buf_puts(&w->pending, "}\n");
+    free(text);
+}
+
+/* Appends an event about an object (borrowed, in the kind's form), in the client's form. */
+static void put_object(struct watch *w, const char *type, json_t *shown) {
+    json_t *object;
+    if (w->form == ACCEPT_TABLE) {
+        object = table_of_event(w->kind, shown, w->include, !w->columns_sent, clock_wall_ms());
+        w->columns_sent = true;
+    } else if (w->form == ACCEPT_METADATA) {
+        object = json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata", "apiVersion",
+                           "meta.k8s.io/v1", "metadata", json_object_get(shown, "metadata"));
+    } else {
+        object = json_incref(shown);
+    }
+    put_event(w, type, object);
+}
+
+static void put_bookmark(struct watch *w, bool ends_initial) {
+    json_t *metadata =
+        json_pack("{s:o}", "resourceVersion", json_sprintf("%lld", (long long)w->revision));
+    if (ends_initial)
+        json_object_set_new(metadata, "annotations",
+                            json_pack("{s:s}", "k8s.io/initial-events-end", "true"));
+    bool table = w->form == ACCEPT_TABLE, partial = w->form == ACCEPT_METADATA;
+    const char *api_version = table || partial ? "meta.k8s.io/v1" : w->kind->api_version;
+    const char *kind = table ? "Table" : partial ? "PartialObjectMetadata" : w->kind->kind;
+    json_t *object =
+        json_pack("{s:s, s:s, s:o}", "kind", kind, "apiVersion", api_version, "metadata", metadata);
+    if (table)
+        json_object_set_new(object, "rows", json_array());
+    put_event(w, "BOOKMARK", object);
+}
+
+static void put_gone(struct watch *w, enum errc code) {
+    struct error err = ERROR_INIT;
+    if (code == ERR_GONE)
+        err_set(&err, ERR_GONE, "too old resource version: %lld", (long long)w->revision);
+    else
+        err_set(&err, code, "the store could not read its history");
+    struct status_subject nothing = {0};
+    put_event(w, "ERROR", status_failure(&err, &nothing, NULL));
+}
+
+/* Gives obj as the kind shows it, with another resourceVersion. */
+static json_t *restamped(const struct watch *w, json_t *stored, int64_t revision) {
+    json_t *shown = kind_show(w->kind, stored);
+    json_t *copy = json_copy(shown);
+    json_t *metadata = json_copy(json_object_get(shown, "metadata"));
+    json_object_set_new(metadata, "resourceVersion", json_sprintf("%lld", (long long)revision));
+    json_object_set_new(copy, "metadata", metadata);
+    json_decref(shown);
+    return copy;
+}
+
+static void put_store_event(struct watch *w, const struct store_event *e) {
+    json_t *now = e->object ? kind_show(w->kind, e->object->json) : NULL;
+    json_t *before = e->previous ? kind_show(w->kind, e->previous->json) : NULL;
+    bool matched = before && filter_match(&w->filter, before);
+    if (e->type == STORE_DELETED) {
+        if (before ? matched : filter_match(&w->filter, now))
+            put_object(w, "DELETED", now);
+    } else if (filter_match(&w->filter, now)) {
+        put_object(w, matched ? "MODIFIED" : "ADDED", now);
+    } else if (matched) {
+        json_t *last = restamped(w, e->previous->json, e->revision);
+        put_object(w, "DELETED", last);
+        json_decref(last);
+    }
+    json_decref(now);
+    json_decref(before);
+    w->revision = e->revision;
+}
+
+/* Fills pending with initial objects. */
+static void fill_initial(struct watch *w) {
+    while (w->next_initial < w->initial.num_items && w->pending.len < BATCH_BYTES) {
+        json_t *shown = kind_show(w->kind, w->initial.items[w->next_initial++]->json);
+        if (filter_match(&w->filter, shown))
+            put_object(w, "ADDED", shown);
+        json_decref(shown);
+    }
+    if (w->next_initial < w->initial.num_items)
+        return;
+    store_list_deinit(&w->initial);
+    w->initial = (struct store_list){0};
+    w->next_initial = 0;
+    if (w->ends_initial)
+        put_bookmark(w, true);
+    w->ends_initial = false;
+}
+
+/* Fills pending with the store's events. False: the watch has ended. */
+static bool fill_events(struct watch *w) {
+    while (w->pending.len < BATCH_BYTES) {
+        struct store_event e;
+        int64_t progress = 0;
+        enum errc code = OK;
+        if (store_watch_next(w->source, &e, &progress, &code)) {
+            put_store_event(w, &e);
+            continue;
+        }
+        if (code) {
+            put_gone(w, code);
+            return false;
+        }
+        if (progress > w->revision)
+            w->revision = progress;
+        break;
+    }
+    return true;
+}
+
+static bool pump(struct stream *s, void *user, int64_t now_ms) {
+    struct watch *w = user;
+    for (bool live = true;;) {
+        if (w->pending.len) {
+            if (!stream_write(s, w->pending.data, w->pending.len))
+                return false;
+            buf_clear(&w->pending);
+        }
+        if (!live)
+            return true;
+        if (w->initial.num_items || w->ends_initial)
+            fill_initial(w);
+        else
+            live = fill_events(w);
+        if (live && !w->pending.len) {
+            live = now_ms < w->deadline_ms;
+            if (w->bookmarks && (!live || now_ms >= w->next_bookmark_ms)) {
+                put_bookmark(w, false);
+                w->next_bookmark_ms = now_ms + BOOKMARK_MS;
+            }
+            if (live && !w->pending.len)
+                return false;
+        }
+    }
+}
+
+static enum errc check_match(struct request *rq, bool initial_events, struct error *err) {
+    const char *match = http_query(rq->x, "resourceVersionMatch");
+    bool given = match && *match;
+    bool not_older = given && !strcmp(match, "NotOlderThan");
+    if (initial_events ? not_older : !given)
+        return OK;
+    const char *field = initial_events ? "sendInitialEvents" : "resourceVersionMatch";
+    cause_add(rq->causes, CAUSE_FORBIDDEN, "resourceVersionMatch", "Forbidden: %s",
+              initial_events ? "sendInitialEvents requires setting resourceVersionMatch to "
+                               "NotOlderThan"
+                             : "resourceVersionMatch is forbidden for watch unless "
+                               "sendInitialEvents is provided");
+    return err_field(err, ERR_INVALID, field, "ListOptions.meta.k8s.io \"\" is invalid");
+}
+
+static void note_source(void *user) {
+    stream_wake(user);
+}
+
+/* Opens the source behind the snapshot or the given revision. */
+static enum errc open_source(struct request *rq, struct watch *w, struct stream *s,
+                             struct error *err) {
+    const char *given = http_query(rq->x, "sendInitialEvents");
+    bool initial_events = given && http_query_bool(rq->x, "sendInitialEvents");
+    int64_t from;
+    enum errc code = check_match(rq, given != NULL, err);
+    if (!code)
+        code = rest_query_version(rq, &from, err);
+    if (code)
+        return code;
+    struct object_key prefix;
+    rest_prefix(rq, &prefix);
+    if (from <= 0 || initial_events) {
+        store_list(rq->kube->opt.store, prefix.text, &w->initial);
+        if (from > w->initial.revision) {
+            cause_add(rq->causes, "ResourceVersionTooLarge", "", "Too large resource version");
+            return err_set(err, ERR_TIMEOUT, "Too large resource version: %lld, current: %lld",
+                           (long long)from, (long long)w->initial.revision);
+        }
+        from = w->initial.revision;
+        w->ends_initial = initial_events;
+    }
+    if (given && !initial_events) { /* explicitly without: only what happens from now on */
+        store_list_deinit(&w->initial);
+        w->initial = (struct store_list){0};
+    }
+    w->revision = from;
+    code =
+        store_watch_open(rq->kube->opt.store, prefix.text, from, note_source, s, &w->source, err);
+    if (code == ERR_GONE)
+        return err_set(err, ERR_GONE, "too old resource version: %lld (%lld)", (long long)from,
+                       (long long)store_revision(rq->kube->opt.store));
+    return code;
+}
+
+static void set_times(struct request *rq, struct watch *w) {
+    const char *text = http_query(rq->x, "timeoutSeconds");
+    int64_t seconds = text ? strtoll(text, NULL, 10) : 0;
+    int64_t now_ms = clock_mono_ms();
+    if (seconds <= 0 || seconds > 86400)
+        seconds = TIMEOUT_SECONDS_MIN + clock_mono_ns() / 1000 % TIMEOUT_SECONDS_MIN;
+    w->deadline_ms = now_ms + seconds * 1000;
+    w->next_bookmark_ms = now_ms + BOOKMARK_MS;
+}
+
+void watch_start(struct request *rq) {
+    struct error err = ERROR_INIT;
+    struct stream *s = NULL;
+    struct watch *w = mem_alloc(sizeof(*w));
+    w->kind = rq->kind;
+    w->bookmarks = http_query_bool(rq->x, "allowWatchBookmarks");
+    w->form =
+        accept_choose(http_header(rq->x, "Accept"), ACCEPT_JSON | ACCEPT_TABLE | ACCEPT_METADATA);
+    w->include = table_include(http_query(rq->x, "includeObject"));
+    set_times(rq, w);
+    enum errc code = filter_init(&w->filter, rq->kind, http_query(rq->x, "labelSelector"),
+                                 http_query(rq->x, "fieldSelector"), &err);
+    if (!code)
+        code = stream_create(rq->kube->hub, &s, &err);
+    if (!code)
+        code = open_source(rq, w, s, &err);
+    if (code) {
+        watch_destroy(w);
+        if (s)
+            stream_discard(s);
+        request_fail(rq, &err);
+        return;
+    }
+    struct stream_source source = {.pump = pump, .destroy = watch_destroy, .user = w};
+    http_set_header(rq->x, "Cache-Control", "no-cache, private");
+    stream_start(s, rq->x, "application/json", &source);
+}

@@ -1,0 +1,33 @@
+/* The write pipeline: what happens to an object between a client's bytes and the store.
+ *
+ *   read -> unknown fields -> prune -> defaults -> metadata -> validate -> admit -> store
+ *
+ * Create, update, patch and their subresources share it, so a rule stands in one place. */
+#ifndef KUBE_COMPAT_WRITE_H
+#define KUBE_COMPAT_WRITE_H
+
+#include "kube-compat/request.h"
+
+/* Which part of an object a write may change. */
+enum write_scope { WRITE_WHOLE, WRITE_STATUS };
+
+/* Unknown and duplicate fields by rq->field_validation: ERR_MALFORMED, warnings, or nothing.
+ * duplicates: what body_read() noted, may be NULL. Then prunes. */
+MUST_CHECK enum errc write_check_fields(struct request *rq, json_t *object,
+                                        const json_t *duplicates, struct error *err);
+
+/* Creates object (taken); gives what is stored (or would be: dry run). Fills rq->causes with
+ * ERR_INVALID. */
+MUST_CHECK enum errc write_create(struct request *rq, json_t *object, json_t **ret_object,
+                                  struct error *err);
+
+/* Replaces `old` by object (taken). ERR_CONFLICT also when somebody else wrote meanwhile and the
+ * object carries no resourceVersion: the caller may read again and retry (*ret_retry is true). */
+MUST_CHECK enum errc write_update(struct request *rq, struct store_object *old, json_t *object,
+                                  enum write_scope scope, json_t **ret_object, bool *ret_retry,
+                                  struct error *err);
+
+/* The namespace must exist and not be terminating. */
+MUST_CHECK enum errc write_check_namespace(const struct request *rq, struct error *err);
+
+#endif
