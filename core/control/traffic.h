@@ -52,19 +52,33 @@ struct traffic_table *traffic_current(struct traffic *t);             /* shares;
 void traffic_table_unref(struct traffic_table *table);
 DEFINE_AUTO(traffic_table, traffic_table_unref)
 
-/* Called (from the control thread) after each publish; for holds that wait for a replica. */
+/* Called (from the control thread) after each publish; for holds that wait for a replica. It must
+ * not block. At most TRAFFIC_LISTENERS_MAX. After traffic_off_change() has returned, fn is not
+ * called for that user any more. */
+enum { TRAFFIC_LISTENERS_MAX = 8 };
 typedef void traffic_changed_fn(void *user);
 void traffic_on_change(struct traffic *t, traffic_changed_fn *fn, void *user);
+void traffic_off_change(struct traffic *t, void *user);
 
 struct traffic_table *traffic_table_create(void); /* empty; version and arena set */
 struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path);
 struct traffic_replica *traffic_replica_ref(struct traffic_replica *r);
 void traffic_replica_unref(struct traffic_replica *r);
 
-/* Pure pick: revision by weight (counter-based, exact to one request in 100), then the ready
- * replica with the fewest in flight, ties by `ticket`. NULL when no revision with weight has a
- * replica with room. */
+/* Pure pick: revision by weight (counter-based: of any 100 tickets in a row each revision gets its
+ * percentage exactly), then the ready replica with the fewest in flight, ties by `ticket`. A
+ * revision with weight but without a replica that has room leaves its share to the others. NULL
+ * when none has room. Borrowed from the table; ret_revision may be NULL. */
 struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
                                      const struct traffic_revision **ret_revision);
+/* The same, leaving out one replica (it just failed); NULL leaves out none. */
+struct traffic_replica *traffic_pick_except(const struct traffic_service *s, uint64_t ticket,
+                                            const struct traffic_replica *except,
+                                            const struct traffic_revision **ret_revision);
+
+/* NULL: no such service. Borrowed from the table. */
+const struct traffic_service *traffic_find(const struct traffic_table *table, const char *ns,
+                                           const char *name);
+uint32_t traffic_num_ready(const struct traffic_service *s); /* replicas of all revisions */
 
 #endif

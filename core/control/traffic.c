@@ -1,0 +1,207 @@
+/* The traffic table: snapshots by reference count, and the pick.
+ *
+ * The mutex guards one pointer; a reader holds it for as long as it takes to count a reference. A
+ * second mutex covers the listeners while they are called, so that leaving one off waits for a call
+ * that is under way.
+ *
+ * The pick walks the weights with a stride that is coprime to 100: 37 * ticket mod 100 visits each
+ * of the hundred places once in any hundred consecutive tickets, and neighbours land far apart, so
+ * a canary of 10 % gets every tenth request or so and not ten in a row. */
+#include "core/control/traffic.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { PICK_STRIDE = 37, PICK_PLACES = 100 };
+
+struct listener {
+    traffic_changed_fn *fn;
+    void *user;
+};
+
+struct traffic {
+    pthread_mutex_t lock;
+    struct traffic_table *table;
+    uint64_t version;
+    pthread_mutex_t listeners_lock;
+    struct listener listeners[TRAFFIC_LISTENERS_MAX];
+};
+
+/* ---- replicas and tables ---- */
+
+struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path) {
+    struct traffic_replica *r = mem_alloc(sizeof(*r));
+    r->refs = 1;
+    r->pod = mem_strdup(pod);
+    r->uds_path = mem_strdup(uds_path);
+    return r;
+}
+
+struct traffic_replica *traffic_replica_ref(struct traffic_replica *r) {
+    r->refs++;
+    return r;
+}
+
+void traffic_replica_unref(struct traffic_replica *r) {
+    if (!r || --r->refs)
+        return;
+    free(r->pod);
+    free(r->uds_path);
+    free(r);
+}
+
+struct traffic_table *traffic_table_create(void) {
+    struct traffic_table *table = mem_alloc(sizeof(*table));
+    table->refs = 1;
+    table->arena = arena_create();
+    return table;
+}
+
+void traffic_table_unref(struct traffic_table *table) {
+    if (!table || --table->refs)
+        return;
+    for (uint32_t i = 0; i < table->num_services; i++) {
+        const struct traffic_service *s = &table->services[i];
+        for (uint32_t j = 0; j < s->num_revisions; j++)
+            for (uint32_t k = 0; k < s->revisions[j].num_replicas; k++)
+                traffic_replica_unref(s->revisions[j].replicas[k]);
+    }
+    arena_destroy(table->arena);
+    free(table);
+}
+
+const struct traffic_service *traffic_find(const struct traffic_table *table, const char *ns,
+                                           const char *name) {
+    uint32_t low = 0, high = table->num_services;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        const struct traffic_service *s = &table->services[mid];
+        int order = strcmp(s->ns, ns);
+        order = order ? order : strcmp(s->name, name);
+        if (!order)
+            return s;
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return NULL;
+}
+
+uint32_t traffic_num_ready(const struct traffic_service *s) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->num_revisions; i++)
+        n += s->revisions[i].num_replicas;
+    return n;
+}
+
+/* ---- the place where the table hangs ---- */
+
+struct traffic *traffic_create(void) {
+    struct traffic *t = mem_alloc(sizeof(*t));
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->listeners_lock, NULL);
+    t->table = traffic_table_create();
+    return t;
+}
+
+void traffic_destroy(struct traffic *t) {
+    if (!t)
+        return;
+    traffic_table_unref(t->table);
+    pthread_mutex_destroy(&t->listeners_lock);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+void traffic_publish(struct traffic *t, struct traffic_table *table) {
+    pthread_mutex_lock(&t->lock);
+    struct traffic_table *was = t->table;
+    table->version = ++t->version;
+    t->table = table;
+    pthread_mutex_unlock(&t->lock);
+    traffic_table_unref(was);
+    pthread_mutex_lock(&t->listeners_lock);
+    for (int i = 0; i < TRAFFIC_LISTENERS_MAX; i++)
+        if (t->listeners[i].fn)
+            t->listeners[i].fn(t->listeners[i].user);
+    pthread_mutex_unlock(&t->listeners_lock);
+}
+
+struct traffic_table *traffic_current(struct traffic *t) {
+    pthread_mutex_lock(&t->lock);
+    struct traffic_table *table = t->table;
+    table->refs++;
+    pthread_mutex_unlock(&t->lock);
+    return table;
+}
+
+void traffic_on_change(struct traffic *t, traffic_changed_fn *fn, void *user) {
+    pthread_mutex_lock(&t->listeners_lock);
+    int i = 0;
+    while (i < TRAFFIC_LISTENERS_MAX && t->listeners[i].fn)
+        i++;
+    ASSERT(i < TRAFFIC_LISTENERS_MAX);
+    t->listeners[i] = (struct listener){.fn = fn, .user = user};
+    pthread_mutex_unlock(&t->listeners_lock);
+}
+
+void traffic_off_change(struct traffic *t, void *user) {
+    pthread_mutex_lock(&t->listeners_lock);
+    for (int i = 0; i < TRAFFIC_LISTENERS_MAX; i++)
+        if (t->listeners[i].user == user)
+            t->listeners[i] = (struct listener){0};
+    pthread_mutex_unlock(&t->listeners_lock);
+}
+
+/* ---- the pick ---- */
+
+/* The replica with the fewest requests that may take one more; ties go round with the ticket. */
+static struct traffic_replica *least_loaded(const struct traffic_revision *rev, uint32_t limit,
+                                            uint64_t ticket, const struct traffic_replica *except) {
+    struct traffic_replica *best = NULL;
+    uint32_t best_in_flight = 0;
+    /* Mixed, because the low digits of the ticket have chosen the revision already. */
+    uint32_t first = (uint32_t)((ticket * 0x9e3779b97f4a7c15u) >> 32);
+    for (uint32_t i = 0; i < rev->num_replicas; i++) {
+        struct traffic_replica *r = rev->replicas[(first + i) % rev->num_replicas];
+        uint32_t in_flight = atomic_load_explicit(&r->in_flight, memory_order_relaxed);
+        if (r == except || (limit && in_flight >= limit))
+            continue;
+        if (!best || in_flight < best_in_flight) {
+            best = r;
+            best_in_flight = in_flight;
+        }
+    }
+    return best;
+}
+
+struct traffic_replica *traffic_pick_except(const struct traffic_service *s, uint64_t ticket,
+                                            const struct traffic_replica *except,
+                                            const struct traffic_revision **ret_revision) {
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < s->num_revisions; i++)
+        total += s->revisions[i].percent;
+    if (!total)
+        return NULL;
+    uint64_t place = ticket % PICK_PLACES * PICK_STRIDE % PICK_PLACES * total / PICK_PLACES;
+    uint32_t chosen = 0;
+    while (place >= s->revisions[chosen].percent)
+        place -= s->revisions[chosen++].percent;
+    for (uint32_t i = 0; i < s->num_revisions; i++) {
+        const struct traffic_revision *rev = &s->revisions[(chosen + i) % s->num_revisions];
+        struct traffic_replica *r =
+            rev->percent ? least_loaded(rev, s->container_concurrency, ticket, except) : NULL;
+        if (!r)
+            continue;
+        if (ret_revision)
+            *ret_revision = rev;
+        return r;
+    }
+    return NULL;
+}
+
+struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
+                                     const struct traffic_revision **ret_revision) {
+    return traffic_pick_except(s, ticket, NULL, ret_revision);
+}
