@@ -177,7 +177,12 @@ const json_t *object_controller_of(const json_t *o) {
     return NULL;
 }
 
-static json_t *find_condition(const json_t *o, const char *type) {
+bool object_controlled_by(const json_t *o, const json_t *owner) {
+    const char *uid = object_str(object_controller_of(o), "uid"), *owner_uid = object_uid(owner);
+    return uid && owner_uid && !strcmp(uid, owner_uid);
+}
+
+json_t *object_find_condition(const json_t *o, const char *type) {
     size_t i;
     json_t *c;
     json_array_foreach (object_at(o, "status.conditions"), i, c) {
@@ -206,7 +211,7 @@ bool object_set_condition(json_t *o, const char *type, const char *status, const
         conditions = json_array();
         object_set(o, "status.conditions", conditions);
     }
-    json_t *c = find_condition(o, type);
+    json_t *c = object_find_condition(o, type);
     if (!c) {
         c = json_pack("{s:s}", "type", type);
         json_array_append_new(conditions, c);
@@ -222,7 +227,7 @@ bool object_set_condition(json_t *o, const char *type, const char *status, const
 }
 
 const char *object_condition(const json_t *o, const char *type) {
-    return object_str(find_condition(o, type), "status");
+    return object_str(object_find_condition(o, type), "status");
 }
 
 bool object_labels_match(const json_t *match_labels, const json_t *labels) {

@@ -47,12 +47,14 @@ void object_hash_name(const json_t *value, char out[11]);
 /* Gives an ownerReference with controller and blockOwnerDeletion true. */
 json_t *object_owner_ref(const json_t *owner);
 const json_t *object_controller_of(const json_t *o); /* the controller ownerReference, or NULL */
+bool object_controlled_by(const json_t *o, const json_t *owner); /* by uid */
 
 /* Sets a condition in status.conditions (by type); lastTransitionTime moves only when status
  * changes. reason and message may be NULL. True when anything changed. */
 bool object_set_condition(json_t *o, const char *type, const char *status, const char *reason,
                           const char *message, int64_t wall_ms);
-const char *object_condition(const json_t *o, const char *type); /* its status, or NULL */
+const char *object_condition(const json_t *o, const char *type);  /* its status, or NULL */
+json_t *object_find_condition(const json_t *o, const char *type); /* borrowed, or NULL */
 
 /* True when every key=value of the matchLabels-style object is among labels. NULL selector: false.
  */

@@ -227,9 +227,7 @@ static bool type_fits(const struct schema *s, const json_t *value) {
 }
 
 static void walk(struct walk *w, const struct schema *s, const json_t *value) {
-    if (s->type == SCHEMA_ANY || w->depth >= SCHEMA_DEPTH_MAX)
-        return;
-    if (json_is_null(value) && (!w->found->nulls || !strncmp(path_of(w), "metadata", 8)))
+    if (s->type == SCHEMA_ANY || json_is_null(value) || w->depth >= SCHEMA_DEPTH_MAX)
         return;
     if (!type_fits(s, value)) {
         const char *expected = s->format == SCHEMA_QUANTITY || s->format == SCHEMA_INT_OR_STRING
@@ -264,12 +262,12 @@ void schema_check(const struct schema *s, const json_t *value, struct schema_fin
     buf_deinit(&w.path);
 }
 
-static void prune(const struct schema *s, json_t *value, int depth, bool keep_nulls) {
+static void prune(const struct schema *s, json_t *value, int depth) {
     if (s->type == SCHEMA_ANY || depth >= SCHEMA_DEPTH_MAX)
         return;
     if (json_is_array(value) && s->type == SCHEMA_ARRAY) {
         for (size_t i = 0; i < json_array_size(value); i++)
-            prune(s->items, json_array_get(value, i), depth + 1, keep_nulls);
+            prune(s->items, json_array_get(value, i), depth + 1);
     } else if (json_is_object(value) && s->type == SCHEMA_OBJECT) {
         const char *key;
         void *next;
@@ -277,17 +275,16 @@ static void prune(const struct schema *s, json_t *value, int depth, bool keep_nu
         json_object_foreach_safe (value, next, key, member) {
             const struct schema_property *p = s->items ? NULL : schema_property(s, key);
             const struct schema *inner = s->items ? s->items : p ? p->schema : NULL;
-            bool keep = keep_nulls && (depth || strcmp(key, "metadata"));
             if (!inner && depth == 0 && is_type_field(key))
                 continue;
-            if (!inner || (json_is_null(member) && !keep))
+            if (!inner || json_is_null(member))
                 json_object_del(value, key);
             else
-                prune(inner, member, depth + 1, keep);
+                prune(inner, member, depth + 1);
         }
     }
 }
 
-void schema_prune(const struct schema *s, json_t *value, bool keep_nulls) {
-    prune(s, value, 0, keep_nulls);
+void schema_prune(const struct schema *s, json_t *value) {
+    prune(s, value, 0);
 }

@@ -1,0 +1,294 @@
+/* Admission: values that the schemas of the kinds cannot judge. Pure, called by the API server on
+ * create and update. Errors name field, value and bound; what is accepted without effect is told.
+ */
+#include "core/control/control.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/control/isvc_fields.h"
+#include "core/control/isvc_predictor.h"
+#include "core/control/labels.h"
+#include "core/control/quantity.h"
+#include "core/control/rollout.h"
+#include "core/object.h"
+
+enum { ISVC_NAME_BYTES_MAX = 52 }; /* NAME-predictor-HASH-SUFFIX must stay a label of 63+ bytes */
+
+static const char PREDICTOR[] = "spec.predictor";
+
+/* What KServe's storage initializer knows, and what inferd adds: a plain path and embedded://. */
+static const char *const uri_schemes[] = {"gs://",
+                                          "s3://",
+                                          "pvc://",
+                                          "file://",
+                                          "https://",
+                                          "http://",
+                                          "hdfs://",
+                                          "webhdfs://",
+                                          "oci://",
+                                          "hf://",
+                                          "abfs://",
+                                          "modelscope://",
+                                          "model-registry://",
+                                          "oci+fetch://",
+                                          "embedded://"};
+
+static enum errc not_negative(const json_t *o, const char *path, int64_t max, struct error *err) {
+    const json_t *v = object_at(o, path);
+    if (!v || json_is_null(v))
+        return OK;
+    if (!json_is_integer(v))
+        return err_field(err, ERR_INVALID, path, "%s: Invalid value: must be an integer", path);
+    if (json_integer_value(v) < 0)
+        return err_field(err, ERR_INVALID, path,
+                         "%s: Invalid value: %" PRId64 ": must be greater than or equal to 0", path,
+                         (int64_t)json_integer_value(v));
+    if (max && json_integer_value(v) > max)
+        return err_field(err, ERR_INVALID, path,
+                         "%s: Invalid value: %" PRId64 ": must be at most %" PRId64, path,
+                         (int64_t)json_integer_value(v), max);
+    return OK;
+}
+
+/* InferenceService. */
+
+static enum errc check_name(const json_t *isvc, struct error *err) {
+    const char *name = object_name(isvc);
+    if (!name)
+        return OK; /* generateName: the API server makes a valid one */
+    size_t len = strlen(name);
+    bool ok = len && name[0] >= 'a' && name[0] <= 'z' && name[len - 1] != '-' &&
+              strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    if (!ok)
+        return err_field(err, ERR_INVALID, "metadata.name",
+                         "metadata.name: Invalid value: \"%s\": an InferenceService name must "
+                         "consist of lower case alphanumeric characters or '-', start with a "
+                         "letter and end with an alphanumeric character",
+                         name);
+    if (len > ISVC_NAME_BYTES_MAX)
+        return err_field(err, ERR_INVALID, "metadata.name",
+                         "metadata.name: Invalid value: \"%s\": %zu characters, at most %d", name,
+                         len, ISVC_NAME_BYTES_MAX);
+    return OK;
+}
+
+static enum errc check_replicas(const json_t *isvc, struct error *err) {
+    static const char *const fields[] = {"minReplicas", "maxReplicas", "containerConcurrency",
+                                         "timeout", "scaleTarget"};
+    static const char *const components[] = {"spec.predictor", "spec.transformer",
+                                             "spec.explainer"};
+    char path[OBJECT_PATH_BYTES_MAX];
+    for (size_t c = 0; c < ARRAY_LEN(components); c++) {
+        const json_t *component = object_at(isvc, components[c]);
+        for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+            snprintf(path, sizeof(path), "%s.%s", components[c], fields[i]);
+            if (not_negative(isvc, path, 0, err))
+                return err->code;
+        }
+        snprintf(path, sizeof(path), "%s.canaryTrafficPercent", components[c]);
+        if (not_negative(isvc, path, 100, err))
+            return err->code;
+        int64_t min = object_int(component, "minReplicas", 1);
+        int64_t max = object_int(component, "maxReplicas", 0);
+        snprintf(path, sizeof(path), "%s.minReplicas", components[c]);
+        if (max && min > max)
+            return err_field(err, ERR_INVALID, path,
+                             "%s: Invalid value: %" PRId64
+                             ": must not be above maxReplicas (%" PRId64 ")",
+                             path, min, max);
+    }
+    return OK;
+}
+
+static enum errc check_resources(const json_t *container, const char *path, struct error *err) {
+    static const char *const lists[] = {"requests", "limits"};
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+        const json_t *list = json_object_get(json_object_get(container, "resources"), lists[l]);
+        const char *name;
+        json_t *value;
+        json_object_foreach ((json_t *)list, name, value) {
+            int64_t milli, limit;
+            AUTO_FREE char *field = mem_printf("%s.resources.%s[%s]", path, lists[l], name);
+            if (!quantity_from_json(value, &milli)) {
+                AUTO_FREE char *text = json_dumps(value, JSON_ENCODE_ANY);
+                return err_field(err, ERR_INVALID, field,
+                                 "%s: Invalid value: %s: must be a quantity like 500m or 2Gi",
+                                 field, text);
+            }
+            const json_t *max = json_object_get(object_at(container, "resources.limits"), name);
+            if (!l && max && quantity_from_json(max, &limit) && milli > limit)
+                return err_field(err, ERR_INVALID, field,
+                                 "%s: Invalid value: \"%s\": must be less than or equal to the "
+                                 "limit",
+                                 field, json_string_value(value) ? json_string_value(value) : "");
+        }
+    }
+    return OK;
+}
+
+static enum errc check_uri(const char *uri, const char *path, struct error *err) {
+    AUTO_FREE char *field = mem_printf("%s.storageUri", path);
+    if (!uri)
+        return OK;
+    if (!*uri)
+        return err_field(err, ERR_INVALID, field, "%s: Invalid value: \"\": must not be empty",
+                         field);
+    for (size_t i = 0; i < ARRAY_LEN(uri_schemes); i++) {
+        if (!strncmp(uri, uri_schemes[i], strlen(uri_schemes[i])))
+            return OK;
+    }
+    if (!strstr(uri, "://"))
+        return OK;
+    return err_field(err, ERR_INVALID, field,
+                     "%s: Invalid value: \"%s\": storageUri is not supported; known are file://, "
+                     "pvc://, hf://, embedded://, a path, and KServe's remote schemes (gs:// s3:// "
+                     "https:// http:// hdfs:// webhdfs:// oci:// abfs:// modelscope:// "
+                     "model-registry://)",
+                     field, uri);
+}
+
+static enum errc check_model(const json_t *section, const char *name, struct error *err) {
+    AUTO_FREE char *path = mem_printf("%s.%s", PREDICTOR, name);
+    if (!json_is_object(section))
+        return err_field(err, ERR_INVALID, path, "%s: Invalid value: must be an object", path);
+    const char *format = object_str(section, "modelFormat.name");
+    if (!strcmp(name, "model") && (!format || !*format))
+        return err_field(
+            err, ERR_INVALID, "spec.predictor.model.modelFormat.name",
+            "spec.predictor.model.modelFormat.name: Required value: huggingface, gguf, "
+            "llama, vllm, or a format of your own ServingRuntime");
+    if (check_uri(object_str(section, "storageUri"), path, err))
+        return err->code;
+    return check_resources(section, path, err);
+}
+
+/* Exactly one framework, or containers. A kserve-container beside a framework is a second answer to
+ * the same question; other containers are sidecars. */
+static enum errc check_implementation(const json_t *predictor, struct error *err) {
+    const char *found = NULL;
+    for (const char *const *f = isvc_predictor_frameworks(); *f; f++) {
+        const json_t *section = json_object_get(predictor, *f);
+        if (!section || json_is_null(section))
+            continue;
+        if (found)
+            return err_field(err, ERR_INVALID, PREDICTOR,
+                             "spec.predictor: Invalid value: %s and %s: exactly one of model, "
+                             "containers and the framework shorthands may be given",
+                             found, *f);
+        found = *f;
+        if (check_model(section, *f, err))
+            return err->code;
+    }
+    const json_t *containers = json_object_get(predictor, "containers");
+    size_t i;
+    json_t *c;
+    json_array_foreach (containers, i, c) {
+        const char *name = object_str(c, "name"), *image = object_str(c, "image");
+        AUTO_FREE char *path = mem_printf("spec.predictor.containers[%zu]", i);
+        if (found && name && !strcmp(name, ISVC_CONTAINER_NAME) && image)
+            return err_field(err, ERR_INVALID, PREDICTOR,
+                             "spec.predictor: Invalid value: %s and containers: exactly one of "
+                             "model, containers and the framework shorthands may be given",
+                             found);
+        if (!found && (!image || !*image))
+            return err_field(err, ERR_INVALID, path, "%s.image: Required value", path);
+        if (check_resources(c, path, err))
+            return err->code;
+    }
+    if (!found && !json_array_size(containers))
+        return err_field(
+            err, ERR_INVALID, PREDICTOR,
+            "spec.predictor: Required value: model, containers or one of the framework "
+            "shorthands (huggingface, sklearn, pytorch ...)");
+    return OK;
+}
+
+static enum errc admit_isvc(json_t *isvc, json_t *warnings, struct error *err) {
+    const json_t *predictor = object_at(isvc, PREDICTOR);
+    json_t *first = object_at(isvc, "spec.predictor.containers.0");
+    if (!json_is_object(predictor))
+        return err_field(err, ERR_INVALID, PREDICTOR, "spec.predictor: Required value");
+    /* KServe's default: a single container needs no name. */
+    if (json_is_object(first) && !object_str(first, "name"))
+        json_object_set_new(first, "name", json_string(ISVC_CONTAINER_NAME));
+    if (check_name(isvc, err) || check_replicas(isvc, err) || check_implementation(predictor, err))
+        return err->code;
+    isvc_fields_ignored(isvc, warnings);
+    return OK;
+}
+
+/* Deployment and ReplicaSet. */
+
+static enum errc check_strategy(const json_t *deployment, struct error *err) {
+    static const char *const paths[] = {"spec.strategy.rollingUpdate.maxSurge",
+                                        "spec.strategy.rollingUpdate.maxUnavailable"};
+    int64_t numbers[2] = {1, 1};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *v = object_at(deployment, paths[i]);
+        if (v && !rollout_resolve(v, 100, true, &numbers[i])) {
+            AUTO_FREE char *text = json_dumps(v, JSON_ENCODE_ANY);
+            return err_field(
+                err, ERR_INVALID, paths[i],
+                "%s: Invalid value: %s: must be a number or a percentage, not negative", paths[i],
+                text);
+        }
+    }
+    if (!numbers[0] && !numbers[1])
+        return err_field(err, ERR_INVALID, paths[1],
+                         "%s: Invalid value: 0: may not be 0 when maxSurge is 0", paths[1]);
+    return OK;
+}
+
+static enum errc admit_replicated(const json_t *o, const json_t *old, struct error *err) {
+    const json_t *selector = object_at(o, "spec.selector");
+    const json_t *labels = object_at(o, "spec.template.metadata.labels");
+    if (not_negative(o, "spec.replicas", 0, err) ||
+        not_negative(o, "spec.minReadySeconds", 0, err) ||
+        not_negative(o, "spec.revisionHistoryLimit", 0, err) ||
+        not_negative(o, "spec.progressDeadlineSeconds", 0, err) || check_strategy(o, err))
+        return err->code;
+    if (!labels_selector_match(selector, labels))
+        return err_field(err, ERR_INVALID, "spec.template.metadata.labels",
+                         "spec.template.metadata.labels: Invalid value: `selector` does not match "
+                         "template `labels`, or is empty");
+    if (old && !json_equal((json_t *)selector, object_at(old, "spec.selector")))
+        return err_field(err, ERR_INVALID, "spec.selector",
+                         "spec.selector: Invalid value: field is immutable");
+    return OK;
+}
+
+/* Pod. */
+
+static enum errc admit_pod(json_t *pod, const json_t *old, json_t *warnings, struct error *err) {
+    const json_t *containers = object_at(pod, "spec.containers");
+    size_t i;
+    json_t *c;
+    if (!json_array_size(containers))
+        return err_field(err, ERR_INVALID, "spec.containers", "spec.containers: Required value");
+    json_array_foreach (containers, i, c) {
+        AUTO_FREE char *path = mem_printf("spec.containers[%zu]", i);
+        if (check_resources(c, path, err))
+            return err->code;
+    }
+    if (old)
+        return OK;
+    if (json_array_size(containers) > 1)
+        json_array_append_new(warnings, json_string("spec.containers: inferd runs the first "
+                                                    "container of a pod only"));
+    if (json_array_size(object_at(pod, "spec.initContainers")))
+        json_array_append_new(warnings, json_string("spec.initContainers has no effect: there are "
+                                                    "no images here to run"));
+    return OK;
+}
+
+enum errc control_admit(const char *group, const char *resource, json_t *object, const json_t *old,
+                        json_t *warnings, struct error *err) {
+    if (!strcmp(resource, "inferenceservices"))
+        return admit_isvc(object, warnings, err);
+    if (!strcmp(resource, "deployments") || !strcmp(resource, "replicasets"))
+        return admit_replicated(object, old, err);
+    if (!strcmp(resource, "pods") && strcmp(group, "metrics.k8s.io") != 0)
+        return admit_pod(object, old, warnings, err);
+    return OK;
+}

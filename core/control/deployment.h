@@ -1,0 +1,16 @@
+/* Deployment: one ReplicaSet per version of the pod template, rolled from one to the next. */
+#ifndef CORE_CONTROL_DEPLOYMENT_H
+#define CORE_CONTROL_DEPLOYMENT_H
+
+#include "core/control/world.h"
+
+#define DEPLOYMENT_REVISION_ANNOTATION "deployment.kubernetes.io/revision"
+#define DEPLOYMENT_HASH_LABEL          "pod-template-hash"
+
+MUST_CHECK enum errc deployment_reconcile(struct world *w, const char *ns, const char *name,
+                                          struct error *err);
+
+/* maxSurge and maxUnavailable as numbers; both zero is not allowed, so unavailable becomes 1. */
+void deployment_bounds(const json_t *deployment, int64_t *ret_surge, int64_t *ret_unavailable);
+
+#endif

@@ -1,0 +1,171 @@
+/* Events. The name of an Event is the object's name and a hash over what makes two events the same,
+ * so repeating one finds the first again, also after a restart of the daemon, with no cache. */
+#include "core/control/events.h"
+
+#include <stdio.h>
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+
+enum { EXPIRE_BATCH_MAX = 200 };
+
+struct event_buffer {
+    json_t *items; /* Event objects, the new ones' count being how often in this round */
+    uint32_t num_dropped;
+};
+
+struct event_buffer *events_create(void) {
+    struct event_buffer *b = mem_alloc(sizeof(*b));
+    b->items = json_array();
+    return b;
+}
+
+void events_destroy(struct event_buffer *b) {
+    if (!b)
+        return;
+    json_decref(b->items);
+    free(b);
+}
+
+static void set_copy(json_t *to, const char *name, const char *value) {
+    if (value)
+        json_object_set_new(to, name, json_string(value));
+}
+
+static json_t *reference(const json_t *o) {
+    json_t *ref = json_object();
+    set_copy(ref, "kind", object_str(o, "kind"));
+    set_copy(ref, "apiVersion", object_str(o, "apiVersion"));
+    set_copy(ref, "namespace", object_namespace(o));
+    set_copy(ref, "name", object_name(o));
+    set_copy(ref, "uid", object_uid(o));
+    set_copy(ref, "resourceVersion", object_str(o, "metadata.resourceVersion"));
+    return ref;
+}
+
+static uint64_t hash_text(uint64_t h, const char *s) {
+    for (const unsigned char *p = (const unsigned char *)(s ? s : ""); *p; p++)
+        h = (h ^ *p) * 1099511628211u;
+    return (h ^ '|') * 1099511628211u;
+}
+
+static json_t *find_buffered(struct event_buffer *b, const char *ns, const char *name) {
+    size_t i;
+    json_t *e;
+    json_array_foreach (b->items, i, e) {
+        if (!strcmp(object_name(e), name) && !strcmp(object_namespace(e), ns))
+            return e;
+    }
+    return NULL;
+}
+
+void event_emit(struct world *w, const json_t *regarding, const char *type, const char *reason,
+                const char *component, const char *fmt, ...) {
+    struct error text = ERROR_INIT; /* for its cut at a UTF-8 border */
+    char message[EVENTS_MESSAGE_BYTES_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    err_set(&text, ERR_INTERNAL, "%s", message);
+    uint64_t h = 14695981039346656037u;
+    h = hash_text(hash_text(h, object_uid(regarding)), type);
+    h = hash_text(hash_text(hash_text(h, reason), component), text.text);
+    const char *ns = object_namespace(regarding) ? object_namespace(regarding) : "default";
+    AUTO_FREE char *name =
+        mem_printf("%.200s.%016llx", object_name(regarding), (unsigned long long)h);
+    json_t *e = find_buffered(w->events, ns, name);
+    if (e) {
+        object_set(e, "count", json_integer(object_int(e, "count", 0) + 1));
+        return;
+    }
+    if (json_array_size(w->events->items) >= EVENTS_BUFFERED_MAX) {
+        w->events->num_dropped++;
+        return;
+    }
+    e = json_pack("{s:{s:s, s:s}, s:o, s:s, s:s, s:s, s:{s:s, s:s}, s:i, s:s, s:s, s:n}",
+                  "metadata", "name", name, "namespace", ns, "involvedObject", reference(regarding),
+                  "reason", reason, "message", text.text, "type", type, "source", "component",
+                  component, "host", w->node_name, "count", 1, "reportingComponent", component,
+                  "reportingInstance", w->node_name, "eventTime");
+    ASSERT(e);
+    json_object_set_new(e, "firstTimestamp", world_timestamp(w));
+    json_object_set_new(e, "lastTimestamp", world_timestamp(w));
+    json_array_append_new(w->events->items, e);
+}
+
+/* Gives the event to write: the stored one counted up, or the new one. */
+static json_t *merged(struct world *w, const char *key, json_t *e) {
+    AUTO(store_object) was = NULL;
+    struct error err = ERROR_INIT;
+    if (store_get(w->store, key, &was, &err)) {
+        json_object_set_new(e, "apiVersion", json_string("v1"));
+        json_object_set_new(e, "kind", json_string("Event"));
+        object_stamp_new(e, false, w->wall_ms);
+        return json_incref(e);
+    }
+    json_t *again = json_deep_copy(was->json);
+    object_set(again, "count",
+               json_integer(object_int(again, "count", 1) + object_int(e, "count", 1)));
+    object_set(again, "lastTimestamp", json_incref(json_object_get(e, "lastTimestamp")));
+    return again;
+}
+
+void events_flush(struct world *w) {
+    struct event_buffer *b = w->events;
+    size_t n = json_array_size(b->items), i;
+    if (b->num_dropped) {
+        log_warn("events dropped, too many at once", "num_events=%u", b->num_dropped);
+        b->num_dropped = 0;
+    }
+    if (!n)
+        return;
+    struct store_write *writes = mem_array(n, sizeof(*writes));
+    struct object_key *keys = mem_array(n, sizeof(*keys));
+    json_t *e;
+    size_t num_writes = 0;
+    json_array_foreach (b->items, i, e) {
+        /* The object may be gone together with its namespace. */
+        AUTO(store_object) ns = world_get(w, KIND_NAMESPACE, NULL, object_namespace(e));
+        if (!ns)
+            continue;
+        object_key(&keys[i], "core", "events", object_namespace(e), object_name(e));
+        writes[num_writes++] = (struct store_write){
+            .key = keys[i].text,
+            .object = merged(w, keys[i].text, e),
+            .expect_revision = STORE_EXPECT_ANY,
+        };
+    }
+    struct error err = ERROR_INIT;
+    struct log_quoted q;
+    if (num_writes && store_commit(w->store, writes, num_writes, NULL, &err))
+        log_warn("events lost", "num_events=%zu error=%s", num_writes, log_quote(&q, err.text));
+    json_array_clear(b->items);
+    free(writes);
+    free(keys);
+}
+
+void events_expire(struct world *w) {
+    AUTO_STORE_LIST list = {0};
+    world_list(w, KIND_EVENT, NULL, &list);
+    int64_t oldest_ms = w->wall_ms - w->config->event_ttl_seconds * 1000;
+    struct store_write writes[EXPIRE_BATCH_MAX];
+    size_t num_writes = 0;
+    for (size_t i = 0; i < list.num_items && num_writes < EXPIRE_BATCH_MAX; i++) {
+        const json_t *e = list.items[i]->json;
+        const char *at = object_str(e, "lastTimestamp");
+        if (!at)
+            at = object_str(e, "eventTime");
+        if (!at)
+            at = object_str(e, "metadata.creationTimestamp");
+        if (at && clock_parse_rfc3339(at) < oldest_ms)
+            writes[num_writes++] = (struct store_write){.key = list.items[i]->key,
+                                                        .expect_revision = list.items[i]->revision};
+    }
+    struct error err = ERROR_INIT;
+    /* A conflict means that one of them happened again; the next sweep takes the others. */
+    if (num_writes && store_commit(w->store, writes, num_writes, NULL, &err)) {
+        struct log_quoted q;
+        log_debug("event sweep put off", "error=%s", log_quote(&q, err.text));
+    }
+}

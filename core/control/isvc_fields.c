@@ -1,0 +1,101 @@
+/* One table. A row leaves it in the change that gives the field its effect. */
+#include "core/control/isvc_fields.h"
+
+#include "core/object.h"
+
+struct row {
+    const char *path; /* below the InferenceService, or below the model container for '*' rows */
+    const char *why;
+};
+
+static const struct row rows[] = {
+    {"spec.transformer", "transformers are not run yet; requests go straight to the predictor"},
+    {"spec.explainer", "explainers are not run yet"},
+    {"spec.predictor.canaryTrafficPercent",
+     "canary traffic is not split yet; a new version takes over by a rolling update"},
+    {"spec.predictor.scaleTarget", "autoscaling is not done yet; replicas stay at minReplicas"},
+    {"spec.predictor.scaleMetric", "autoscaling is not done yet; replicas stay at minReplicas"},
+    {"spec.predictor.scaleMetricType", "autoscaling is not done yet; replicas stay at minReplicas"},
+    {"spec.predictor.autoScaling", "autoscaling is not done yet; replicas stay at minReplicas"},
+    {"spec.predictor.batcher",
+     "requests are not batched by an agent; the engine batches by itself"},
+    {"spec.predictor.logger", "payloads are not logged yet"},
+    {"spec.predictor.timeout", "requests have no time limit of their own yet"},
+    {"spec.predictor.workerSpec", "a model is served by one node; workers are not started"},
+    {"spec.predictor.initContainers", "init containers are not run; there are no images here"},
+    {"spec.predictor.volumes", "volumes are not mounted; models are read where storageUri says"},
+};
+
+static const struct row container_rows[] = {
+    {"livenessProbe", "probes are inferd's own: the process and its /health"},
+    {"readinessProbe", "probes are inferd's own: the process and its /health"},
+    {"startupProbe", "probes are inferd's own: the process and its /health"},
+    {"lifecycle", "lifecycle hooks are not run"},
+    {"volumeMounts", "volumes are not mounted; models are read where storageUri says"},
+    {"workingDir", "there is no image to have directories"},
+    {"storage", "credentials of storage are not used; set storageUri"},
+    {"runtimeVersion", "there is no image tag to choose; the installed inferd serves"},
+};
+
+static void add(json_t *out, const char *path, const char *why) {
+    AUTO_FREE char *text = mem_printf("%s has no effect: %s", path, why);
+    json_array_append_new(out, json_string(text));
+}
+
+static bool is_set(const json_t *value) {
+    bool empty = (json_is_array(value) && !json_array_size(value)) ||
+                 (json_is_object(value) && !json_object_size(value));
+    return value && !json_is_null(value) && !empty;
+}
+
+static void check_container(const json_t *container, const char *path, json_t *out) {
+    for (size_t i = 0; i < ARRAY_LEN(container_rows); i++) {
+        AUTO_FREE char *full = mem_printf("%s.%s", path, container_rows[i].path);
+        if (is_set(json_object_get(container, container_rows[i].path)))
+            add(out, full, container_rows[i].why);
+    }
+}
+
+static void check_annotations(const json_t *isvc, json_t *out) {
+    const char *mode = object_annotation(isvc, "serving.kserve.io/deploymentMode");
+    const char *scaler = object_annotation(isvc, "serving.kserve.io/autoscalerClass");
+    if (mode && strcmp(mode, "RawDeployment") && strcmp(mode, "Standard"))
+        add(out, "metadata.annotations[serving.kserve.io/deploymentMode]",
+            "every service is a Deployment here (Standard, formerly RawDeployment)");
+    if (scaler && strcmp(scaler, "none") && strcmp(scaler, "external"))
+        add(out, "metadata.annotations[serving.kserve.io/autoscalerClass]",
+            "autoscaling is not done yet; replicas stay at minReplicas");
+}
+
+void isvc_fields_ignored(const json_t *isvc, json_t *out) {
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (is_set(object_at(isvc, rows[i].path)))
+            add(out, rows[i].path, rows[i].why);
+    }
+    const json_t *predictor = object_at(isvc, "spec.predictor");
+    int64_t min = object_int(predictor, "minReplicas", 1);
+    if (object_int(predictor, "maxReplicas", min) > (min > 0 ? min : 1))
+        add(out, "spec.predictor.maxReplicas",
+            "autoscaling is not done yet; replicas stay at minReplicas");
+    if (min == 0)
+        add(out, "spec.predictor.minReplicas 0",
+            "there is no scale-up from zero on a request yet; no replica runs until minReplicas or "
+            "the Deployment is raised");
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)predictor, key, value) {
+        if (is_set(json_object_get(value, "storageUri")) || !strcmp(key, "model")) {
+            AUTO_FREE char *path = mem_printf("spec.predictor.%s", key);
+            check_container(value, path, out);
+        }
+    }
+    size_t i;
+    json_array_foreach (json_object_get(predictor, "containers"), i, value) {
+        AUTO_FREE char *path = mem_printf("spec.predictor.containers[%zu]", i);
+        if (i == 0)
+            check_container(value, path, out);
+        else
+            add(out, path, "inferd runs one container per pod");
+    }
+    check_annotations(isvc, out);
+}

@@ -1,0 +1,304 @@
+/* InferenceService status. The sources are the Deployment (is enough of it available), its
+ * ReplicaSets (which revision) and the pods (what exactly is wrong). The most telling pod failure
+ * becomes the reason of PredictorReady, so that `kubectl get isvc -o yaml` answers "why not"
+ * without a walk through Deployment, ReplicaSet and Pod. */
+#include "core/control/isvc_status.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/control/deployment.h"
+#include "core/control/isvc_fields.h"
+#include "core/control/pod_status.h"
+#include "core/control/scheduler.h"
+
+/* What a pod says about why it does not serve. */
+struct failure {
+    const char *reason; /* condition's; NULL: nothing is wrong */
+    const char *message;
+    const json_t *pod;
+    int64_t exit_code; /* -1: none */
+    bool fatal;        /* it will not heal by waiting for it to start */
+};
+
+static int64_t revision_of(const json_t *o) {
+    const char *text = object_annotation(o, DEPLOYMENT_REVISION_ANNOTATION);
+    return text ? atoll(text) : 0;
+}
+
+char *isvc_revision_name(const json_t *deployment_or_set, const char *deployment_name) {
+    return mem_printf("%s-%05" PRId64, deployment_name, revision_of(deployment_or_set));
+}
+
+/* How much a failure tells; a waiting container with a termination behind it tells most. */
+static struct failure pod_failure(const json_t *pod) {
+    const json_t *cs = object_at(pod, "status.containerStatuses.0");
+    const json_t *waiting = object_at(cs, "state.waiting");
+    const json_t *ended = object_at(cs, "state.terminated");
+    const json_t *scheduled = object_find_condition(pod, "PodScheduled");
+    struct failure f = {.pod = pod, .exit_code = -1};
+    if (!ended)
+        ended = object_at(cs, "lastState.terminated");
+    if (scheduled && object_str(scheduled, "status") &&
+        !strcmp(object_str(scheduled, "status"), "False")) {
+        f.reason = object_str(scheduled, "reason");
+        f.message = object_str(scheduled, "message");
+    } else if (ended && !pod_status_ready(pod) && !object_bool(cs, "ready", false)) {
+        f.reason = waiting ? object_str(waiting, "reason") : object_str(ended, "reason");
+        f.message = object_str(ended, "message");
+        if (!f.message)
+            f.message = object_str(waiting, "message");
+        f.exit_code = object_int(ended, "exitCode", -1);
+        f.fatal = true;
+    } else if (waiting && object_str(waiting, "message")) {
+        f.reason = object_str(waiting, "reason");
+        f.message = object_str(waiting, "message");
+        f.fatal = true;
+    }
+    return f;
+}
+
+static struct failure worst_failure(const struct isvc_view *v) {
+    struct failure worst = {.exit_code = -1};
+    for (size_t i = 0; i < v->num_pods; i++) {
+        struct failure f = pod_failure(v->pods[i]);
+        if (f.reason && (!worst.reason || (f.fatal && !worst.fatal)))
+            worst = f;
+    }
+    return worst;
+}
+
+static size_t count_ready(const struct isvc_view *v) {
+    size_t num = 0;
+    for (size_t i = 0; i < v->num_pods; i++)
+        num += pod_status_ready(v->pods[i]);
+    return num;
+}
+
+/* Addresses. */
+
+static void set_addresses(const struct world *w, json_t *isvc, json_t *predictor) {
+    const char *ns = object_namespace(isvc), *name = object_name(isvc);
+    AUTO_FREE char *url = mem_printf("http://%s.%s.%s", name, ns, w->config->domain);
+    AUTO_FREE char *predictor_url =
+        mem_printf("http://%s-predictor.%s.%s", name, ns, w->config->domain);
+    AUTO_FREE char *address = mem_printf("%s/serving/%s/%s", w->gateway_url, ns, name);
+    object_set(isvc, "status.url", json_string(url));
+    object_set(isvc, "status.address", json_pack("{s:s}", "url", address));
+    object_set(predictor, "url", json_string(predictor_url));
+}
+
+/* Revisions: the Deployment's numbers, as names. */
+
+static const json_t *newest_ready_set(const struct isvc_view *v) {
+    const json_t *newest = NULL;
+    for (size_t i = 0; i < v->num_sets; i++) {
+        if (object_int(v->sets[i], "status.readyReplicas", 0) > 0 &&
+            (!newest || revision_of(v->sets[i]) > revision_of(newest)))
+            newest = v->sets[i];
+    }
+    return newest;
+}
+
+static bool rolled_out(const json_t *deployment) {
+    int64_t desired = object_int(deployment, "spec.replicas", 1);
+    return object_int(deployment, "status.observedGeneration", 0) >=
+               object_int(deployment, "metadata.generation", 0) &&
+           object_int(deployment, "status.updatedReplicas", 0) == desired &&
+           object_int(deployment, "status.replicas", 0) == desired &&
+           object_int(deployment, "status.availableReplicas", 0) >= desired;
+}
+
+static void set_revisions(json_t *predictor, const struct isvc_view *v) {
+    const char *name = object_name(v->deployment);
+    if (!revision_of(v->deployment))
+        return;
+    AUTO_FREE char *created = isvc_revision_name(v->deployment, name);
+    const json_t *ready_set = newest_ready_set(v);
+    object_set(predictor, "latestCreatedRevision", json_string(created));
+    if (ready_set) {
+        AUTO_FREE char *ready = isvc_revision_name(ready_set, name);
+        object_set(predictor, "latestReadyRevision", json_string(ready));
+        object_set(predictor, "traffic",
+                   json_pack("[{s:b, s:i, s:s}]", "latestRevision", 1, "percent", 100,
+                             "revisionName", ready));
+    }
+    const char *was = object_str(predictor, "latestRolledoutRevision");
+    if (!rolled_out(v->deployment) || (was && !strcmp(was, created)))
+        return;
+    if (was)
+        object_set(predictor, "previousRolledoutRevision", json_string(was));
+    object_set(predictor, "latestRolledoutRevision", json_string(created));
+}
+
+/* Model status. */
+
+static void set_failure_info(const struct world *w, json_t *isvc, const struct isvc_view *v,
+                             const struct failure *f) {
+    const json_t *was = object_at(isvc, "status.modelStatus.lastFailureInfo");
+    const char *reason = f->reason ? "ModelLoadFailed" : v->plan->reason;
+    const char *message = f->reason ? f->message : v->plan->message;
+    json_t *info = json_pack("{s:s, s:s}", "reason", reason, "message", message ? message : "");
+    if (f->exit_code >= 0)
+        json_object_set_new(info, "exitCode", json_integer(f->exit_code));
+    if (f->pod)
+        json_object_set_new(info, "location", json_string(object_name(f->pod)));
+    if (f->pod && v->deployment) {
+        AUTO_FREE char *revision = isvc_revision_name(v->deployment, object_name(v->deployment));
+        json_object_set_new(info, "modelRevisionName", json_string(revision));
+    }
+    const char *was_message = object_str(was, "message"), *was_time = object_str(was, "time");
+    bool same = was_message && message && !strcmp(was_message, message);
+    json_object_set_new(info, "time",
+                        same && was_time ? json_string(was_time) : world_timestamp(w));
+    object_set(isvc, "status.modelStatus.lastFailureInfo", info);
+}
+
+static const char *target_state(const struct isvc_view *v, const struct failure *f, size_t ready) {
+    if (!v->plan->template || f->fatal)
+        return "FailedToLoad";
+    if (v->deployment && !object_int(v->deployment, "spec.replicas", 1))
+        return "Standby";
+    if (v->deployment && rolled_out(v->deployment) && ready)
+        return "Loaded";
+    for (size_t i = 0; i < v->num_pods; i++) {
+        if (pod_status_running(v->pods[i]))
+            return "Loading";
+    }
+    return "Pending";
+}
+
+static void set_model_status(const struct world *w, json_t *isvc, const struct isvc_view *v,
+                             const struct failure *f) {
+    size_t ready = count_ready(v), failed = 0;
+    for (size_t i = 0; i < v->num_pods; i++)
+        failed += pod_failure(v->pods[i]).fatal;
+    const char *target = target_state(v, f, ready);
+    bool standby = !strcmp(target, "Standby");
+    const char *transition = !v->plan->template                     ? "InvalidSpec"
+                             : f->fatal                             ? "BlockedByFailedLoad"
+                             : standby || !strcmp(target, "Loaded") ? "UpToDate"
+                                                                    : "InProgress";
+    object_set(isvc, "status.modelStatus.transitionStatus", json_string(transition));
+    object_set(isvc, "status.modelStatus.states",
+               json_pack("{s:s, s:s}", "activeModelState",
+                         ready     ? "Loaded"
+                         : standby ? "Standby"
+                                   : target,
+                         "targetModelState", target));
+    object_set(isvc, "status.modelStatus.copies",
+               json_pack("{s:I, s:I}", "failedCopies", (json_int_t)failed, "totalCopies",
+                         (json_int_t)v->num_pods));
+    if (!v->plan->template || f->fatal)
+        set_failure_info(w, isvc, v, f);
+    else if (!strcmp(transition, "UpToDate"))
+        object_delete(isvc, "status.modelStatus.lastFailureInfo");
+}
+
+/* Conditions. */
+
+static void set_info(const struct world *w, json_t *isvc, const char *type, const char *reason,
+                     const char *message) {
+    if (!message) {
+        json_t *conditions = object_at(isvc, "status.conditions"), *c;
+        size_t i;
+        json_array_foreach (conditions, i, c) {
+            const char *has = object_str(c, "type");
+            if (has && !strcmp(has, type)) {
+                json_array_remove(conditions, i);
+                return;
+            }
+        }
+        return;
+    }
+    object_set_condition(isvc, type, "True", reason, message, w->wall_ms);
+    json_object_set_new(object_find_condition(isvc, type), "severity", json_string("Info"));
+}
+
+static void set_predictor_ready(const struct world *w, json_t *isvc, const struct isvc_view *v,
+                                const struct failure *f) {
+    const json_t *available =
+        v->deployment ? object_find_condition(v->deployment, "Available") : NULL;
+    const char *status = object_str(available, "status");
+    bool is_available = status && !strcmp(status, "True");
+    int64_t desired = v->deployment ? object_int(v->deployment, "spec.replicas", 1) : 1;
+    if (!v->plan->template)
+        object_set_condition(isvc, "PredictorReady", "False", v->plan->reason, v->plan->message,
+                             w->wall_ms);
+    else if (is_available && (desired == 0 || count_ready(v)))
+        object_set_condition(isvc, "PredictorReady", "True", NULL, NULL, w->wall_ms);
+    else if (f->reason)
+        object_set_condition(isvc, "PredictorReady", "False", f->reason, f->message, w->wall_ms);
+    else if (available)
+        object_set_condition(isvc, "PredictorReady", "False", "MinimumReplicasUnavailable",
+                             "Deployment does not have minimum availability.", w->wall_ms);
+    else
+        object_set_condition(isvc, "PredictorReady", "Unknown", NULL, NULL, w->wall_ms);
+}
+
+static bool is_true(const json_t *isvc, const char *type) {
+    const char *status = object_condition(isvc, type);
+    return status && !strcmp(status, "True");
+}
+
+static void set_ready(const struct world *w, json_t *isvc) {
+    const json_t *predictor = object_find_condition(isvc, "PredictorReady");
+    if (is_true(isvc, "PredictorReady")) {
+        object_set_condition(isvc, "IngressReady", "True", NULL, NULL, w->wall_ms);
+        object_set_condition(isvc, "Ready", "True", NULL, NULL, w->wall_ms);
+        return;
+    }
+    object_set_condition(isvc, "IngressReady", "False", "Predictor ingress not created",
+                         "the predictor has no ready replica", w->wall_ms);
+    AUTO_FREE char *reason = mem_strdup(object_str(predictor, "reason"));
+    AUTO_FREE char *message = mem_strdup(object_str(predictor, "message"));
+    object_set_condition(isvc, "Ready", "False", reason ? reason : "PredictorNotReady", message,
+                         w->wall_ms);
+}
+
+static void set_notes(const struct world *w, json_t *isvc, const struct isvc_view *v) {
+    json_t *ignored = json_array(), *line;
+    AUTO_BUF text = BUF_INIT;
+    size_t i;
+    isvc_fields_ignored(isvc, ignored);
+    json_array_foreach (ignored, i, line)
+        buf_printf(&text, "%s%s", i ? "; " : "", json_string_value(line));
+    json_decref(ignored);
+    set_info(w, isvc, "FieldsIgnored", "NotSupported", text.data);
+    const char *fallback = NULL;
+    for (i = 0; i < v->num_pods && !fallback; i++)
+        fallback = object_annotation(v->pods[i], SCHEDULER_CPU_FALLBACK_ANNOTATION);
+    AUTO_FREE char *message =
+        fallback ? mem_printf("this node has no %s: the model runs on the CPU (cpuFallback is on)",
+                              fallback)
+                 : NULL;
+    set_info(w, isvc, "CPUFallback", "NoGPU", message);
+}
+
+void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v) {
+    if (!json_is_object(json_object_get(isvc, "status")))
+        object_set(isvc, "status", json_object());
+    json_t *predictor = object_at(isvc, "status.components.predictor");
+    if (!json_is_object(predictor)) {
+        predictor = json_object();
+        object_set(isvc, "status.components.predictor", predictor);
+    }
+    struct failure f = worst_failure(v);
+    set_addresses(w, isvc, predictor);
+    if (v->deployment)
+        set_revisions(predictor, v);
+    set_model_status(w, isvc, v, &f);
+    set_predictor_ready(w, isvc, v, &f);
+    set_ready(w, isvc);
+    set_notes(w, isvc, v);
+    object_set(isvc, "status.deploymentMode", json_string("Standard"));
+    object_set(isvc, "status.observedGeneration",
+               json_integer(object_int(isvc, "metadata.generation", 0)));
+    object_delete(isvc, "status.servingRuntimeName");
+    object_delete(isvc, "status.clusterServingRuntimeName");
+    if (v->plan->runtime)
+        object_set(isvc,
+                   v->plan->cluster_runtime ? "status.clusterServingRuntimeName"
+                                            : "status.servingRuntimeName",
+                   json_string(v->plan->runtime));
+}

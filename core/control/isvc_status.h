@@ -1,0 +1,22 @@
+/* The status of an InferenceService. Works on a copy of the object; reads no store. */
+#ifndef CORE_CONTROL_ISVC_STATUS_H
+#define CORE_CONTROL_ISVC_STATUS_H
+
+#include "core/control/isvc_predictor.h"
+
+struct isvc_view {
+    const struct isvc_plan *plan;
+    const json_t *deployment;  /* NULL: none */
+    const json_t *const *sets; /* its ReplicaSets */
+    size_t num_sets;
+    const json_t *const *pods; /* of the service, deleted ones left out */
+    size_t num_pods;
+};
+
+/* Fills url, address, components, modelStatus, conditions, observedGeneration, deploymentMode. */
+void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v);
+
+/* "demo-predictor-00002": the name of a Deployment's revision. Gives text. */
+char *isvc_revision_name(const json_t *deployment_or_set, const char *deployment_name);
+
+#endif

@@ -1,0 +1,170 @@
+/* What the Node object says is read from the machine at each heartbeat, every five minutes: often
+ * enough for `kubectl get nodes`, seldom enough that an idle daemon does not write. */
+#include "core/control/node.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum { LINE_BYTES_MAX = 256 };
+
+static const char RUNTIME[] = "inferd://" INFERD_VERSION;
+/* The Kubernetes version whose dialect is spoken, as /version has it. */
+static const char KUBELET_VERSION[] = "v1.33.1+inferd." INFERD_VERSION;
+
+char *node_find_ip(void) {
+    struct ifaddrs *all = NULL;
+    char text[INET_ADDRSTRLEN] = "127.0.0.1";
+    if (getifaddrs(&all))
+        return mem_strdup(text);
+    for (const struct ifaddrs *a = all; a; a = a->ifa_next) {
+        if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || (a->ifa_flags & IFF_LOOPBACK) ||
+            !(a->ifa_flags & IFF_UP))
+            continue;
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a->ifa_addr;
+        inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+        break;
+    }
+    freeifaddrs(all);
+    return mem_strdup(text);
+}
+
+/* First line of a file, "" when it cannot be read. */
+static const char *read_line(const char *path, char out[LINE_BYTES_MAX]) {
+    FILE *f = fopen(path, "re");
+    out[0] = '\0';
+    if (!f)
+        return out;
+    if (fgets(out, LINE_BYTES_MAX, f))
+        out[strcspn(out, "\n")] = '\0';
+    fclose(f);
+    return out;
+}
+
+/* PRETTY_NAME="Debian GNU/Linux 12 (bookworm)" */
+static void os_image(char out[LINE_BYTES_MAX]) {
+    FILE *f = fopen("/etc/os-release", "re");
+    char line[LINE_BYTES_MAX];
+    snprintf(out, LINE_BYTES_MAX, "Linux");
+    while (f && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "PRETTY_NAME=\"%255[^\"]", out) == 1)
+            break;
+    }
+    if (f)
+        fclose(f);
+}
+
+static const char *architecture(const char *machine) {
+    return !strcmp(machine, "x86_64") ? "amd64" : !strcmp(machine, "aarch64") ? "arm64" : machine;
+}
+
+static json_t *node_info(const struct utsname *u) {
+    char machine_id[LINE_BYTES_MAX], boot_id[LINE_BYTES_MAX], system_uuid[LINE_BYTES_MAX];
+    char image[LINE_BYTES_MAX];
+    os_image(image);
+    read_line("/etc/machine-id", machine_id);
+    read_line("/proc/sys/kernel/random/boot_id", boot_id);
+    if (!*read_line("/sys/class/dmi/id/product_uuid", system_uuid))
+        snprintf(system_uuid, sizeof(system_uuid), "%s", machine_id);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "architecture",
+                     architecture(u->machine), "bootID", boot_id, "containerRuntimeVersion",
+                     RUNTIME, "kernelVersion", u->release, "kubeProxyVersion", KUBELET_VERSION,
+                     "kubeletVersion", KUBELET_VERSION, "machineID", machine_id, "operatingSystem",
+                     "linux", "osImage", image, "systemUUID", system_uuid);
+}
+
+/* Capacity and allocatable alike: nothing is set aside. */
+static json_t *resources(const struct world *w) {
+    struct sysinfo memory;
+    struct statvfs disk;
+    char cpu[24], bytes[32], storage[32] = "0", pods[16];
+    snprintf(cpu, sizeof(cpu), "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+    sysinfo(&memory);
+    snprintf(bytes, sizeof(bytes), "%lluKi",
+             (unsigned long long)memory.totalram * memory.mem_unit / 1024);
+    if (w->config->data_dir && !statvfs(w->config->data_dir, &disk))
+        snprintf(storage, sizeof(storage), "%lluKi",
+                 (unsigned long long)disk.f_blocks * disk.f_frsize / 1024);
+    snprintf(pods, sizeof(pods), "%d", NODE_PODS_MAX);
+    return json_pack("{s:s, s:s, s:s, s:s}", "cpu", cpu, "memory", bytes, "pods", pods,
+                     "ephemeral-storage", storage);
+}
+
+static void set_conditions(const struct world *w, json_t *node) {
+    static const char *const rows[][4] = {
+        {"MemoryPressure", "False", "KubeletHasSufficientMemory",
+         "kubelet has sufficient memory available"},
+        {"DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"},
+        {"PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"},
+        {"Ready", "True", "KubeletReady", "inferd is posting ready status"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        object_set_condition(node, rows[i][0], rows[i][1], rows[i][2], rows[i][3], w->wall_ms);
+        json_object_set_new(object_find_condition(node, rows[i][0]), "lastHeartbeatTime",
+                            world_timestamp(w));
+    }
+}
+
+static void set_labels(const struct world *w, json_t *node, const struct utsname *u) {
+    json_t *labels = object_at(node, "metadata.labels");
+    if (!json_is_object(labels))
+        object_set(node, "metadata.labels", labels = json_object());
+    json_object_set_new(labels, "kubernetes.io/hostname", json_string(w->node_name));
+    json_object_set_new(labels, "kubernetes.io/os", json_string("linux"));
+    json_object_set_new(labels, "kubernetes.io/arch", json_string(architecture(u->machine)));
+    json_object_set_new(labels, "beta.kubernetes.io/os", json_string("linux"));
+    json_object_set_new(labels, "beta.kubernetes.io/arch", json_string(architecture(u->machine)));
+}
+
+static void describe(const struct world *w, json_t *node) {
+    struct utsname u;
+    uname(&u);
+    set_labels(w, node, &u);
+    json_t *capacity = resources(w);
+    object_set(node, "status.capacity", capacity);
+    object_set(node, "status.allocatable", json_copy(capacity));
+    object_set(node, "status.nodeInfo", node_info(&u));
+    object_set(node, "status.addresses",
+               json_pack("[{s:s, s:s}, {s:s, s:s}]", "type", "InternalIP", "address", w->node_ip,
+                         "type", "Hostname", "address", w->node_name));
+    object_set(node, "status.daemonEndpoints.kubeletEndpoint.Port", json_integer(0));
+    set_conditions(w, node);
+}
+
+enum errc node_ensure(struct world *w, struct error *err) {
+    AUTO(store_object) was = world_get(w, KIND_NODE, NULL, w->node_name);
+    if (!was) {
+        json_t *node = json_pack("{s:{s:s}, s:{}}", "metadata", "name", w->node_name, "spec");
+        describe(w, node);
+        return world_create(w, KIND_NODE, node, NULL, err);
+    }
+    json_t *node = json_deep_copy(was->json);
+    describe(w, node);
+    return world_update(w, was, node, NULL, err);
+}
+
+enum errc node_remove_stale(struct world *w, struct error *err) {
+    AUTO_STORE_LIST nodes = {0}, pods = {0};
+    world_list(w, KIND_NODE, NULL, &nodes);
+    for (size_t i = 0; i < nodes.num_items; i++) {
+        const json_t *node = nodes.items[i]->json;
+        const char *runtime = object_str(node, "status.nodeInfo.containerRuntimeVersion");
+        if (runtime && !strncmp(runtime, "inferd://", 9) &&
+            strcmp(object_name(node), w->node_name) != 0 && world_remove(w, nodes.items[i], err))
+            return err->code;
+    }
+    world_list(w, KIND_POD, NULL, &pods);
+    for (size_t i = 0; i < pods.num_items; i++) {
+        const char *bound = object_str(pods.items[i]->json, "spec.nodeName");
+        AUTO(store_object) node = bound ? world_get(w, KIND_NODE, NULL, bound) : NULL;
+        if (bound && !node && world_remove(w, pods.items[i], err))
+            return err->code;
+    }
+    return OK;
+}

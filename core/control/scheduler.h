@@ -1,0 +1,16 @@
+/* The scheduler: gives a pod that has no node the one there is, or says why not. */
+#ifndef CORE_CONTROL_SCHEDULER_H
+#define CORE_CONTROL_SCHEDULER_H
+
+#include "core/control/world.h"
+
+/* The pod's annotation that names a GPU resource it was let run without. */
+#define SCHEDULER_CPU_FALLBACK_ANNOTATION "inferd.io/cpu-fallback"
+
+/* Binds the pod, or marks it unschedulable in kube-scheduler's words. */
+MUST_CHECK enum errc scheduler_bind(struct world *w, const struct store_object *pod,
+                                    struct error *err);
+/* Every pod without a node is looked at again: room was made, or the node changed. */
+void scheduler_retry_pending(struct world *w);
+
+#endif
