@@ -143,8 +143,10 @@ static json_t *time_of(struct bytes b, bool micro) {
     if (!seconds || seconds < -62135596800 || seconds > 253402300799)
         return json_null();
     char text[CLOCK_RFC3339_BYTES];
-    int64_t wall_ms = seconds * 1000 + nanos / 1000000;
-    return json_string(micro ? clock_rfc3339_micro(wall_ms, text) : clock_rfc3339(wall_ms, text));
+    clock_rfc3339(seconds * 1000, text);
+    if (!micro)
+        return json_string(text);
+    return json_sprintf("%.19s.%06dZ", text, (int)(nanos / 1000 % 1000000));
 }
 
 /* Quantity{1 string}. */

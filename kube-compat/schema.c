@@ -227,7 +227,9 @@ static bool type_fits(const struct schema *s, const json_t *value) {
 }
 
 static void walk(struct walk *w, const struct schema *s, const json_t *value) {
-    if (s->type == SCHEMA_ANY || json_is_null(value) || w->depth >= SCHEMA_DEPTH_MAX)
+    if (s->type == SCHEMA_ANY || w->depth >= SCHEMA_DEPTH_MAX)
+        return;
+    if (json_is_null(value) && (!w->found->nulls || !strncmp(path_of(w), "metadata", 8)))
         return;
     if (!type_fits(s, value)) {
         const char *expected = s->format == SCHEMA_QUANTITY || s->format == SCHEMA_INT_OR_STRING
@@ -262,12 +264,12 @@ void schema_check(const struct schema *s, const json_t *value, struct schema_fin
     buf_deinit(&w.path);
 }
 
-static void prune(const struct schema *s, json_t *value, int depth) {
+static void prune(const struct schema *s, json_t *value, int depth, bool keep_nulls) {
     if (s->type == SCHEMA_ANY || depth >= SCHEMA_DEPTH_MAX)
         return;
     if (json_is_array(value) && s->type == SCHEMA_ARRAY) {
         for (size_t i = 0; i < json_array_size(value); i++)
-            prune(s->items, json_array_get(value, i), depth + 1);
+            prune(s->items, json_array_get(value, i), depth + 1, keep_nulls);
     } else if (json_is_object(value) && s->type == SCHEMA_OBJECT) {
         const char *key;
         void *next;
@@ -275,16 +277,17 @@ static void prune(const struct schema *s, json_t *value, int depth) {
         json_object_foreach_safe (value, next, key, member) {
             const struct schema_property *p = s->items ? NULL : schema_property(s, key);
             const struct schema *inner = s->items ? s->items : p ? p->schema : NULL;
+            bool keep = keep_nulls && (depth || strcmp(key, "metadata"));
             if (!inner && depth == 0 && is_type_field(key))
                 continue;
-            if (!inner || json_is_null(member))
+            if (!inner || (json_is_null(member) && !keep))
                 json_object_del(value, key);
             else
-                prune(inner, member, depth + 1);
+                prune(inner, member, depth + 1, keep);
         }
     }
 }
 
-void schema_prune(const struct schema *s, json_t *value) {
-    prune(s, value, 0);
+void schema_prune(const struct schema *s, json_t *value, bool keep_nulls) {
+    prune(s, value, 0, keep_nulls);
 }

@@ -94,12 +94,13 @@ enum { SCHEMA_FINDINGS_MAX = 64, SCHEMA_DEPTH_MAX = 256 };
 struct schema_findings {
     json_t *unknown; /* array of field paths; NULL: do not look */
     json_t *causes;  /* array of Status causes {reason, message, field}; NULL: do not look */
+    bool nulls;      /* null is a value of the wrong type (custom resources), not an absent one */
 };
 /* Checks value against s, appending at most SCHEMA_FINDINGS_MAX of each kind. */
 void schema_check(const struct schema *s, const json_t *value, struct schema_findings *f);
 
-/* Drops what s does not know, and nulls, from value. */
-void schema_prune(const struct schema *s, json_t *value);
+/* Drops what s does not know, and nulls (of custom resources only in metadata), from value. */
+void schema_prune(const struct schema *s, json_t *value, bool keep_nulls);
 
 /* "must be of type integer" wants this: "integer", "string" ... */
 const char *schema_type_name(const struct schema *s);

@@ -2,7 +2,7 @@
 #ifndef KUBE_COMPAT_SELECTOR_H
 #define KUBE_COMPAT_SELECTOR_H
 
-#include "core/base/mem.h"
+#include "core/base/buf.h"
 
 enum { SELECTOR_REQUIREMENTS_MAX = 256, SELECTOR_VALUES_MAX = 1024 };
 

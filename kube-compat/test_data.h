@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static inline const char *test_data_path(const char *name, char out[512]) {
+static inline const char *test_data_path(const char *name, char out[1024]) {
     const char *root = getenv("INFERD_SHARED");
-    snprintf(out, 512, "%s/%s", root ? root : "../shared", name);
+    snprintf(out, 1024, "%s/%s", root ? root : "../shared", name);
     return out;
 }
 
 /* Gives the parsed file; skips the running test when it is not there. */
 static inline json_t *test_data_json(const char *name) {
-    char path[512];
+    char path[1024];
     json_error_t err;
     json_t *doc = json_load_file(test_data_path(name, path), JSON_DECODE_ANY, &err);
     if (!doc) {

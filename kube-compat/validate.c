@@ -107,6 +107,20 @@ static void check_mounts(const json_t *spec, const json_t *container, const char
     }
 }
 
+static void check_probes(const json_t *container, const char *path, json_t *causes) {
+    static const char *const ports[] = {
+        "livenessProbe.httpGet",    "livenessProbe.tcpSocket", "readinessProbe.httpGet",
+        "readinessProbe.tcpSocket", "startupProbe.httpGet",    "startupProbe.tcpSocket",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
+        const json_t *action = object_at(container, ports[i]);
+        char field[FIELD_BYTES_MAX];
+        snprintf(field, sizeof(field), "%s.%s.port", path, ports[i]);
+        if (action && !json_object_get(action, "port"))
+            required(causes, field, NULL);
+    }
+}
+
 static void check_containers(const json_t *spec, const char *list_name, const char *path,
                              json_t *names, json_t *causes) {
     const json_t *list = json_object_get(spec, list_name);
@@ -127,6 +141,7 @@ static void check_containers(const json_t *spec, const char *list_name, const ch
             required(causes, field, NULL);
         check_ports(c, at, causes);
         check_mounts(spec, c, at, causes);
+        check_probes(c, at, causes);
     }
 }
 

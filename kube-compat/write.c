@@ -57,7 +57,7 @@ enum errc write_check_fields(struct request *rq, json_t *object, const json_t *d
         json_decref(found.unknown);
     }
     if (!code)
-        schema_prune(rq->kind->schema, object);
+        schema_prune(rq->kind->schema, object, !rq->kind->built_in);
     return code;
 }
 
@@ -105,7 +105,7 @@ static enum errc settle_namespace(const struct request *rq, json_t *metadata, st
  * is a malformed body there, not an invalid field. */
 static enum errc validate(struct request *rq, const json_t *object, const json_t *old,
                           struct error *err) {
-    struct schema_findings found = {.causes = rq->causes};
+    struct schema_findings found = {.causes = rq->causes, .nulls = !rq->kind->built_in};
     json_array_clear(rq->causes);
     schema_check(rq->kind->schema, object, &found);
     size_t i;

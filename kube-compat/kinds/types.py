@@ -27,6 +27,8 @@ SPECIAL = {
     "authentication.v1.ExtraValue": "extra",
     "authorization.v1.ExtraValue": "extra",
 }
+# Not required in KServe's schemas, which share these types; validate.c asks for them in pods.
+OPTIONAL = {("core.v1.HTTPGetAction", "port"), ("core.v1.TCPSocketAction", "port")}
 SCALARS = {"s": "string", "b": "bool", "i": "int64", "y": "bytes", "d": "double"}
 
 
@@ -72,7 +74,8 @@ def resolve(messages, owner, name):
 def attributes(owner, name, schema, required):
     out = []
     # A status is written by programs that may leave zeros out.
-    if name in required and not re.search(r"(Status|Condition|Info|Image|State\w+)$", owner):
+    is_status = re.search(r"(Status|Condition|Info|Image|State\w+)$", owner)
+    if name in required and not is_status and (owner, name) not in OPTIONAL:
         out.append("required")
     strategy = schema.get("x-kubernetes-patch-strategy", "").split(",")
     if "merge" in strategy:
