@@ -124,7 +124,7 @@ bool jinja_get_attribute(struct jinja_run *run, struct jinja_value object, const
 static bool sequence_index(struct jinja_value index, uint32_t len, uint32_t *ret) {
     if (index.kind != JINJA_INT && index.kind != JINJA_BOOL)
         return false;
-    int64_t i = index.kind == JINJA_INT ? index.integer : index.boolean;
+    int64_t i = jinja_whole(index);
     if (i < 0)
         i += len;
     if (i < 0 || i >= len)
@@ -204,7 +204,7 @@ static void slice_bounds(const struct jinja_value parts[3], int64_t step, int64_
             bounds[i] = from_start ? low : high;
             continue;
         }
-        int64_t v = parts[i].kind == JINJA_BOOL ? parts[i].boolean : parts[i].integer;
+        int64_t v = jinja_whole(parts[i]);
         v += v < 0 ? len : 0;
         bounds[i] = v < low ? low : v > high ? high : v;
     }
@@ -246,9 +246,7 @@ bool jinja_get_slice(struct jinja_run *run, struct jinja_value object,
         *ret = jinja_undefined(JINJA_MISSING_ATTRIBUTE, object.kind, "slice");
         return true;
     }
-    int64_t step = parts[2].kind == JINJA_INT    ? parts[2].integer
-                   : parts[2].kind == JINJA_BOOL ? parts[2].boolean
-                                                 : 1;
+    int64_t step = parts[2].kind > JINJA_NONE ? jinja_whole(parts[2]) : 1;
     if (step == 0)
         return jinja_fail(run, ERR_INVALID, "slice step cannot be zero");
     uint32_t len;
@@ -349,7 +347,7 @@ bool jinja_arg_int(struct jinja_run *run, struct jinja_value v, const char *what
     if (v.kind != JINJA_INT && v.kind != JINJA_BOOL)
         return jinja_fail(run, ERR_INVALID, "%s must be an integer, not %s", what,
                           jinja_type_name(v));
-    *ret = v.kind == JINJA_INT ? v.integer : v.boolean;
+    *ret = jinja_whole(v);
     return true;
 }
 

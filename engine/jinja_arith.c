@@ -68,12 +68,6 @@ static bool int_binary(struct jinja_run *run, int op, int64_t a, int64_t b,
     return true;
 }
 
-static double real_of(struct jinja_value v) {
-    return v.kind == JINJA_FLOAT ? v.real
-           : v.kind == JINJA_INT ? (double)v.integer
-                                 : (double)v.boolean;
-}
-
 static bool float_binary(struct jinja_run *run, int op, double a, double b,
                          struct jinja_value *ret) {
     double r;
@@ -112,14 +106,12 @@ static bool float_binary(struct jinja_run *run, int op, double a, double b,
 
 static bool number_binary(struct jinja_run *run, int op, struct jinja_value a, struct jinja_value b,
                           struct jinja_value *ret) {
-    if ((op == JINJA_T_DIV || op == JINJA_T_FLOORDIV || op == JINJA_T_MOD) && real_of(b) == 0)
+    if ((op == JINJA_T_DIV || op == JINJA_T_FLOORDIV || op == JINJA_T_MOD) && jinja_real(b) == 0)
         return jinja_fail(run, ERR_INVALID, "division by zero");
     bool whole = a.kind != JINJA_FLOAT && b.kind != JINJA_FLOAT;
-    int64_t x = a.kind == JINJA_INT ? a.integer : a.boolean;
-    int64_t y = b.kind == JINJA_INT ? b.integer : b.boolean;
-    if (whole && op != JINJA_T_DIV && !(op == JINJA_T_POW && y < 0))
-        return int_binary(run, op, x, y, ret);
-    return float_binary(run, op, real_of(a), real_of(b), ret);
+    if (whole && op != JINJA_T_DIV && !(op == JINJA_T_POW && jinja_whole(b) < 0))
+        return int_binary(run, op, jinja_whole(a), jinja_whole(b), ret);
+    return float_binary(run, op, jinja_real(a), jinja_real(b), ret);
 }
 
 static bool join_lists(struct jinja_run *run, struct jinja_value a, struct jinja_value b,
@@ -138,7 +130,7 @@ static bool join_lists(struct jinja_run *run, struct jinja_value a, struct jinja
 
 static bool repeat(struct jinja_run *run, struct jinja_value v, struct jinja_value times,
                    struct jinja_value *ret) {
-    int64_t count = times.kind == JINJA_INT ? times.integer : times.boolean;
+    int64_t count = jinja_whole(times);
     if (v.kind == JINJA_STRING)
         return jinja_string_repeat(run, v, count, ret);
     count = count < 0 || !v.list->len ? 0 : count;
@@ -188,5 +180,5 @@ bool jinja_negate(struct jinja_run *run, struct jinja_value v, struct jinja_valu
                    ? jinja_fail_undefined(run, v)
                    : jinja_fail(run, ERR_INVALID, "bad operand type for unary -: '%s'",
                                 jinja_type_name(v));
-    return int_binary(run, JINJA_T_SUB, 0, v.kind == JINJA_INT ? v.integer : v.boolean, ret);
+    return int_binary(run, JINJA_T_SUB, 0, jinja_whole(v), ret);
 }

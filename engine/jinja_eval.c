@@ -278,8 +278,6 @@ static bool eval_logic(struct jinja_run *run, struct jinja_scope *scope, const s
     if (!jinja_eval(run, scope, first, ret))
         return false;
     run->line = n->line;
-    if (ret->kind == JINJA_UNDEFINED && ret->detail == JINJA_MISSING_UNSAFE)
-        return jinja_fail_undefined(run, *ret);
     switch ((enum jinja_node_kind)n->kind) {
     case JINJA_N_NOT:
         *ret = jinja_bool(!jinja_truth(*ret));

@@ -48,26 +48,22 @@ FILTER(filter_title) {
     if (!jinja_to_string(run, self, &self))
         return false;
     *ret = jinja_literal("");
-    for (size_t start = 0; start < self.len;) {
-        size_t end = start, n;
-        while (end < self.len &&
-               starts_word_behind(jinja_text_decode(self.text + end, self.len - end, &n)))
-            end += n;
-        while (end < self.len &&
-               !starts_word_behind(jinja_text_decode(self.text + end, self.len - end, &n)))
-            end += n;
-        /* The word with the marks before it: the first letter is behind the marks. */
-        size_t marks = start;
-        while (marks < end &&
-               starts_word_behind(jinja_text_decode(self.text + marks, end - marks, &n)))
-            marks += n;
-        struct jinja_value word;
-        if (!jinja_string_case(run, jinja_borrow(self.text + marks, end - marks), JINJA_CAPITALIZE,
-                               &word) ||
-            !jinja_concat(run, *ret, jinja_borrow(self.text + start, marks - start), ret) ||
-            !jinja_concat(run, *ret, word, ret))
+    for (size_t i = 0, n; i < self.len; i += n) {
+        bool marks = starts_word_behind(jinja_text_decode(self.text + i, self.len - i, &n));
+        size_t first = n;
+        while (i + n < self.len) {
+            size_t more;
+            uint32_t cp = jinja_text_decode(self.text + i + n, self.len - i - n, &more);
+            if (starts_word_behind(cp) != marks)
+                break;
+            n += more;
+        }
+        struct jinja_value head = jinja_borrow(self.text + i, first), tail = {0};
+        if (!jinja_string_case(run, head, JINJA_UPPER, &head) ||
+            !jinja_string_case(run, jinja_borrow(self.text + i + first, n - first), JINJA_LOWER,
+                               &tail) ||
+            !jinja_concat(run, *ret, head, ret) || !jinja_concat(run, *ret, tail, ret))
             return false;
-        start = end;
     }
     return true;
 }
@@ -296,7 +292,7 @@ FILTER(filter_int) {
     if (base != 0 && (base < 2 || base > 36))
         return jinja_fail(run, ERR_INVALID, "int: base must be 0 or 2 to 36");
     if (self.kind == JINJA_INT || self.kind == JINJA_BOOL) {
-        *ret = jinja_int(self.kind == JINJA_INT ? self.integer : self.boolean);
+        *ret = jinja_int(jinja_whole(self));
         return true;
     }
     if (self.kind == JINJA_STRING && parse_int(run, self, (int)base, &number)) {
@@ -318,7 +314,7 @@ FILTER(filter_float) {
     if (self.kind == JINJA_FLOAT)
         *ret = self;
     else if (jinja_is_number(self))
-        *ret = jinja_float((double)(self.kind == JINJA_INT ? self.integer : self.boolean));
+        *ret = jinja_float(jinja_real(self));
     else if (self.kind == JINJA_STRING && parse_float(run, self, &real))
         *ret = jinja_float(real);
     return true;
@@ -338,7 +334,7 @@ FILTER(filter_abs) {
         *ret = jinja_float(fabs(self.real));
         return true;
     }
-    int64_t v = self.kind == JINJA_INT ? self.integer : self.boolean;
+    int64_t v = jinja_whole(self);
     if (v == INT64_MIN)
         return jinja_fail(run, ERR_INVALID, "an integer does not fit 64 bits");
     *ret = jinja_int(v < 0 ? -v : v);
@@ -353,9 +349,7 @@ FILTER(filter_round) {
         !jinja_arg_text(run, args[1], "round: method", &method))
         return false;
     precision = precision > 300 ? 300 : precision < -300 ? -300 : precision;
-    double v = self.kind == JINJA_FLOAT ? self.real
-               : self.kind == JINJA_INT ? (double)self.integer
-                                        : (double)self.boolean;
+    double v = jinja_real(self);
     double scale = pow(10, (double)precision);
     if (jinja_same_text(method, "ceil")) {
         *ret = jinja_float(ceil(v * scale) / scale);
@@ -364,7 +358,7 @@ FILTER(filter_round) {
     } else if (!jinja_same_text(method, "common")) {
         return jinja_fail(run, ERR_INVALID, "method must be common, ceil or floor");
     } else if (self.kind != JINJA_FLOAT && precision >= 0) {
-        *ret = jinja_int(self.kind == JINJA_INT ? self.integer : self.boolean);
+        *ret = jinja_int(jinja_whole(self));
     } else if (precision < 0) {
         v = nearbyint(v * scale) / scale;
         *ret = self.kind == JINJA_FLOAT ? jinja_float(v) : jinja_int((int64_t)v);

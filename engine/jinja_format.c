@@ -139,13 +139,12 @@ static bool format_number(struct jinja_run *run, const struct spec *s, struct ji
                           struct buf *b) {
     bool whole = v.kind != JINJA_FLOAT;
     if (s->type && strchr("eEfFgG%", s->type))
-        return format_float(
-            run, s, whole ? (double)(v.kind == JINJA_INT ? v.integer : v.boolean) : v.real, b);
+        return format_float(run, s, jinja_real(v), b);
     if (!whole)
         return s->type
                    ? jinja_fail(run, ERR_INVALID, "format code '%c' is not for a float", s->type)
                    : format_float(run, s, v.real, b);
-    return format_int(run, s, v.kind == JINJA_INT ? v.integer : v.boolean, b);
+    return format_int(run, s, jinja_whole(v), b);
 }
 
 /* {}-formats */
@@ -212,7 +211,7 @@ static bool field_start(struct jinja_run *run, struct cursor name, const struct 
     size_t len = (size_t)(name.end - name.at);
     uint64_t index = *next;
     if (len && name.at[0] >= '0' && name.at[0] <= '9') {
-        int64_t number;
+        int64_t number = 0;
         if (!read_number(run, &name, &number))
             return false;
         if (name.at != name.end)

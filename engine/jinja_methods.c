@@ -97,12 +97,11 @@ struct span {
 static bool search_span(struct jinja_run *run, struct jinja_value s, struct jinja_value start,
                         struct jinja_value end, struct span *ret) {
     *ret = (struct span){.text = s.text, .len = s.len, .inside = true};
-    if (!jinja_spend(run, 1 + s.len / JINJA_BYTES_PER_STEP))
-        return false;
     if (start.kind == JINJA_ABSENT && end.kind == JINJA_ABSENT)
         return true;
     int64_t count = (int64_t)jinja_text_count(s.text, s.len), from = 0, to = count;
-    if (!jinja_arg_int(run, start, "start", &from) || !jinja_arg_int(run, end, "end", &to))
+    if (!jinja_arg_int(run, start, "start", &from) || !jinja_arg_int(run, end, "end", &to) ||
+        !jinja_spend(run, s.len / 8))
         return false;
     from += from < 0 ? count : 0;
     to += to < 0 ? count : 0;
@@ -130,7 +129,7 @@ static bool search(struct jinja_run *run, struct jinja_value self, const struct 
         hit = from_right ? jinja_text_rfind(s.text, s.len, needle.text, needle.len)
                          : jinja_text_find(s.text, s.len, needle.text, needle.len);
     *ret = hit ? s.start + (int64_t)jinja_text_count(s.text, (size_t)(hit - s.text)) : -1;
-    return true;
+    return jinja_spend(run, 1 + s.len / JINJA_BYTES_PER_STEP);
 }
 
 static bool find_or_fail(struct jinja_run *run, struct jinja_value self,
@@ -175,7 +174,7 @@ METHOD(str_count) {
         s.text = hit + needle.len;
     }
     *ret = jinja_int(n);
-    return true;
+    return jinja_spend(run, 1 + self.len / 8);
 }
 
 /* startswith and endswith take one affix or a tuple of them. */
@@ -212,7 +211,7 @@ METHOD(str_removeprefix) {
         return false;
     bool there = affix.len <= self.len && memcmp(self.text, affix.text, affix.len) == 0;
     *ret = there ? jinja_borrow(self.text + affix.len, self.len - affix.len) : self;
-    return true;
+    return jinja_spend(run, 1 + affix.len / JINJA_BYTES_PER_STEP);
 }
 
 METHOD(str_removesuffix) {
@@ -222,7 +221,7 @@ METHOD(str_removesuffix) {
     bool there = affix.len <= self.len &&
                  memcmp(self.text + self.len - affix.len, affix.text, affix.len) == 0;
     *ret = there ? jinja_borrow(self.text, self.len - affix.len) : self;
-    return true;
+    return jinja_spend(run, 1 + affix.len / JINJA_BYTES_PER_STEP);
 }
 
 static bool partition(struct jinja_run *run, struct jinja_value self, struct jinja_value sep,
@@ -311,6 +310,26 @@ static bool str_format(struct jinja_run *run, struct jinja_value self,
     return jinja_format_braces(run, self, call, ret);
 }
 
+METHOD(str_format_map) {
+    if (args[0].kind != JINJA_DICT)
+        return jinja_fail(run, ERR_INVALID, "format_map needs a mapping, not %s",
+                          jinja_type_name(args[0]));
+    const struct jinja_dict *d = args[0].dict;
+    struct jinja_call call = {.num_named = d->len};
+    call.names = jinja_alloc(run, d->len, sizeof(*call.names));
+    call.named = jinja_alloc(run, d->len, sizeof(*call.named));
+    if (!call.names || !call.named)
+        return false;
+    for (uint32_t i = 0; i < d->len; i++) {
+        struct jinja_value key = d->entries[i].key;
+        call.named[i] = d->entries[i].value;
+        call.names[i] = key.kind == JINJA_STRING ? jinja_cstr(run, key) : "";
+        if (!call.names[i])
+            return false;
+    }
+    return jinja_format_braces(run, self, &call, ret);
+}
+
 /* Character classes: true when there are characters and all are of the class. */
 
 static bool all_of(struct jinja_value s, bool (*is)(uint32_t cp), bool empty) {
@@ -379,7 +398,7 @@ METHOD(str_istitle) {
 
 METHOD(list_index) {
     for (uint32_t i = 0; i < self.list->len; i++) {
-        bool equal;
+        bool equal = false;
         if (!jinja_equal(run, self.list->items[i], args[0], &equal))
             return false;
         if (equal) {
@@ -393,7 +412,7 @@ METHOD(list_index) {
 METHOD(list_count) {
     int64_t n = 0;
     for (uint32_t i = 0; i < self.list->len; i++) {
-        bool equal;
+        bool equal = false;
         if (!jinja_equal(run, self.list->items[i], args[0], &equal))
             return false;
         n += equal;
@@ -507,6 +526,7 @@ static const struct jinja_builtin str_methods[] = {
     {"title", .call = str_title},
     {"swapcase", .call = str_swapcase},
     {"format", .call_raw = str_format},
+    {"format_map", 1, {"mapping"}, .call = str_format_map},
     {"find", 1, {"sub", "start", "end"}, .call = str_find},
     {"rfind", 1, {"sub", "start", "end"}, .call = str_rfind},
     {"index", 1, {"sub", "start", "end"}, .call = str_index},

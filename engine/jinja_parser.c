@@ -258,7 +258,11 @@ static bool parse_signature(struct jinja_parse *p, struct jinja_macro_def *m) {
     for (uint32_t i = 0; i < m->num_params; i++) {
         m->params[i] = params.items[i]->symbol;
         m->param_names[i] = params.items[i]->name;
-        m->has_caller_param |= m->params[i] == JINJA_SYMBOL_CALLER;
+        if (m->params[i] != JINJA_SYMBOL_CALLER)
+            continue;
+        if (!m->defaults[i])
+            return jinja_parse_fail(p, "the parameter caller needs a default");
+        m->has_caller_param = true;
     }
     return true;
 }

@@ -121,7 +121,7 @@ TEST(is_in) {
 }
 
 TEST(is_equal) {
-    bool equal;
+    bool equal = false;
     if (!jinja_equal(run, self, args[0], &equal))
         return false;
     *ret = jinja_bool(equal);

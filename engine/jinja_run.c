@@ -36,9 +36,14 @@ bool jinja_enter(struct jinja_run *run) {
     return true;
 }
 
+/* The arena hands out multiples of 16 bytes. */
+static size_t rounded(size_t bytes) {
+    return (bytes + 15) & ~(size_t)15;
+}
+
 void *jinja_alloc_small(struct jinja_run *run, size_t bytes) {
     ASSERT(bytes <= JINJA_SMALL_BYTES_MAX);
-    run->memory_bytes += bytes;
+    run->memory_bytes += rounded(bytes);
     return arena_alloc(run->arena, bytes);
 }
 
@@ -52,7 +57,7 @@ void *jinja_alloc(struct jinja_run *run, size_t count, size_t bytes) {
     }
     if (!jinja_spend(run, total / JINJA_BYTES_PER_STEP))
         return NULL;
-    run->memory_bytes += total;
+    run->memory_bytes += rounded(total);
     return arena_alloc(run->arena, total);
 }
 

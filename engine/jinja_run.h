@@ -13,7 +13,7 @@
 enum {
     JINJA_STEPS_MAX = 20000000,         /* nodes evaluated, items and bytes walked */
     JINJA_OUTPUT_BYTES_MAX = 64 << 20,  /* the rendered text */
-    JINJA_MEMORY_BYTES_MAX = 256 << 20, /* the arena of one render */
+    JINJA_MEMORY_BYTES_MAX = 128 << 20, /* the arena of one render */
     JINJA_EVAL_DEPTH_MAX = 1000,        /* nested evaluation, macros calling macros included */
     JINJA_VALUE_DEPTH_MAX = 200,        /* lists in lists, when printed, compared or converted */
     JINJA_RANGE_ITEMS_MAX = 100000,     /* range(), as in Jinja's sandbox */

@@ -123,6 +123,9 @@ RAW_FILTER(filter_map) {
     uint32_t len;
     const struct jinja_builtin *filter = NULL;
     struct jinja_call rest = *call;
+    AUTO_BUF b = BUF_INIT;
+    if (!jinja_truth(self)) /* Jinja looks at the arguments with the first item only */
+        return jinja_list_from(run, &b, JINJA_ITERATOR, ret);
     if (!call->num_pos) {
         for (uint32_t i = 0; i < call->num_named; i++) {
             bool attribute = strcmp(call->names[i], "attribute") == 0;
@@ -143,7 +146,6 @@ RAW_FILTER(filter_map) {
         rest.pos++;
         rest.num_pos--;
     }
-    AUTO_BUF b = BUF_INIT;
     if (!jinja_items(run, self, &items, &len))
         return false;
     for (uint32_t i = 0; i < len; i++) {
@@ -163,6 +165,9 @@ static bool select_items(struct jinja_run *run, struct jinja_value self,
     uint32_t len;
     struct jinja_call rest = *call;
     const struct jinja_builtin *test = NULL;
+    AUTO_BUF b = BUF_INIT;
+    if (!jinja_truth(self))
+        return jinja_list_from(run, &b, JINJA_ITERATOR, ret);
     if (by_attribute) {
         if (!rest.num_pos)
             return jinja_fail(run, ERR_INVALID, "missing parameter for attribute name");
@@ -177,7 +182,6 @@ static bool select_items(struct jinja_run *run, struct jinja_value self,
         if (!test)
             return jinja_fail(run, ERR_INVALID, "no test of that name");
     }
-    AUTO_BUF b = BUF_INIT;
     if (!jinja_items(run, self, &items, &len))
         return false;
     for (uint32_t i = 0; i < len; i++) {
@@ -229,7 +233,7 @@ static bool comes_before(struct jinja_run *run, const struct order *o, const str
                          const struct keyed *a, bool *ret) {
     *ret = false;
     for (uint32_t i = 0; i < o->num_keys; i++) {
-        bool equal;
+        bool equal = false;
         int order;
         if (!jinja_equal(run, a->keys[i], b->keys[i], &equal))
             return false;

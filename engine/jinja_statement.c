@@ -81,8 +81,6 @@ static enum jinja_flow run_if(struct jinja_run *run, struct jinja_scope *scope,
         struct jinja_value v;
         if (!jinja_eval(run, scope, f->branches[i].test, &v))
             return JINJA_FLOW_FAILED;
-        if (v.kind == JINJA_UNDEFINED && v.detail == JINJA_MISSING_UNSAFE)
-            return flow_of(jinja_fail_undefined(run, v));
         if (jinja_truth(v))
             return jinja_run_body(run, scope, &f->branches[i].body);
     }
@@ -157,8 +155,10 @@ static bool filter_body(struct jinja_run *run, struct jinja_scope *scope,
     struct jinja_call call;
     if (!n)
         return true;
-    if (!filter_body(run, scope, n->input, text) || !jinja_eval_args(run, scope, n->args, &call))
+    if (!jinja_enter(run) || !filter_body(run, scope, n->input, text) ||
+        !jinja_eval_args(run, scope, n->args, &call))
         return false;
+    run->depth--;
     run->line = n->line;
     if (!n->builtin)
         return jinja_fail(run, ERR_INVALID, "no filter named '%s'", n->word);

@@ -107,7 +107,7 @@ bool jinja_string_strip(struct jinja_run *run, struct jinja_value s, struct jinj
         if (sides & JINJA_STRIP_RIGHT)
             to -= jinja_text_space_suffix(s.text + from, s.len - from);
         *ret = jinja_borrow(s.text + from, to - from);
-        return true;
+        return jinja_spend(run, (s.len - (to - from)) / 8);
     }
     if (chars.kind != JINJA_STRING)
         return jinja_fail(run, ERR_INVALID, "strip arg must be None or str");

@@ -98,6 +98,8 @@ bool jinja_text_is_printable(uint32_t cp) {
 }
 
 const char *jinja_text_find(const char *s, size_t len, const char *needle, size_t needle_len) {
+    if (needle_len == 1)
+        return memchr(s, *needle, len);
     return needle_len ? memmem(s, len, needle, needle_len) : s;
 }
 

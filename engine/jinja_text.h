@@ -22,7 +22,7 @@ bool jinja_text_is_digit(uint32_t cp);  /* str.isdecimal() */
 bool jinja_text_is_word(uint32_t cp);   /* \w of Python's re */
 bool jinja_text_is_printable(uint32_t cp);
 
-/* First occurrence of needle at or behind `from`; NULL if there is none. */
+/* First (last) occurrence of needle; NULL if there is none. */
 const char *jinja_text_find(const char *s, size_t len, const char *needle, size_t needle_len);
 const char *jinja_text_rfind(const char *s, size_t len, const char *needle, size_t needle_len);
 

@@ -152,6 +152,7 @@ static uint32_t hash_value(struct jinja_run *run, struct jinja_value v, int dept
         return 0;
     switch ((enum jinja_kind)v.kind) {
     case JINJA_STRING:
+        run->steps += v.len / JINJA_BYTES_PER_STEP;
         return hash_bytes(v.text, v.len);
     case JINJA_BOOL:
         whole = v.boolean;
@@ -296,9 +297,7 @@ static int same_dicts(struct jinja_run *run, const struct jinja_dict *a, const s
 }
 
 static long double number_of(struct jinja_value v) {
-    return v.kind == JINJA_BOOL  ? (long double)v.boolean
-           : v.kind == JINJA_INT ? (long double)v.integer
-                                 : (long double)v.real;
+    return v.kind == JINJA_FLOAT ? (long double)v.real : (long double)jinja_whole(v);
 }
 
 /* 1 equal, 0 not, -1 nested too deep (or shared too often) to say. */
@@ -311,7 +310,10 @@ static int same(struct jinja_run *run, struct jinja_value a, struct jinja_value 
         return 0;
     switch ((enum jinja_kind)a.kind) {
     case JINJA_STRING:
-        return a.len == b.len && memcmp(a.text, b.text, a.len) == 0;
+        if (a.len != b.len)
+            return 0;
+        run->steps += a.len / JINJA_BYTES_PER_STEP;
+        return memcmp(a.text, b.text, a.len) == 0;
     case JINJA_LIST:
     case JINJA_TUPLE:
     case JINJA_RANGE:
@@ -347,14 +349,16 @@ static bool compare_at(struct jinja_run *run, struct jinja_value a, struct jinja
         return true;
     }
     if (a.kind == JINJA_STRING && b.kind == JINJA_STRING) {
-        int r = memcmp(a.text, b.text, a.len < b.len ? a.len : b.len);
+        uint32_t common = a.len < b.len ? a.len : b.len;
+        int r = memcmp(a.text, b.text, common);
+        run->steps += common / JINJA_BYTES_PER_STEP;
         *ret = r ? (r < 0 ? -1 : 1) : (a.len > b.len) - (a.len < b.len);
         return true;
     }
     if (a.kind == b.kind && (a.kind == JINJA_LIST || a.kind == JINJA_TUPLE)) {
         uint32_t n = a.list->len < b.list->len ? a.list->len : b.list->len;
         for (uint32_t i = 0; i < n; i++) {
-            bool equal;
+            bool equal = false;
             if (!jinja_equal(run, a.list->items[i], b.list->items[i], &equal))
                 return false;
             if (!equal)
@@ -400,7 +404,7 @@ bool jinja_items(struct jinja_run *run, struct jinja_value v, struct jinja_value
     *len = 0;
     switch ((enum jinja_kind)v.kind) {
     case JINJA_UNDEFINED:
-        return v.detail != JINJA_MISSING_UNSAFE || jinja_fail_undefined(run, v);
+        return true;
     case JINJA_STRING:
         return characters(run, v, items, len);
     case JINJA_LIST:
@@ -432,7 +436,7 @@ bool jinja_length(struct jinja_run *run, struct jinja_value v, uint32_t *ret) {
     switch ((enum jinja_kind)v.kind) {
     case JINJA_UNDEFINED:
         *ret = 0;
-        return v.detail != JINJA_MISSING_UNSAFE || jinja_fail_undefined(run, v);
+        return true;
     case JINJA_STRING:
         *ret = (uint32_t)jinja_text_count(v.text, v.len);
         return jinja_spend(run, v.len / JINJA_BYTES_PER_STEP);

@@ -159,6 +159,14 @@ static inline bool jinja_is_number(struct jinja_value v) {
     return v.kind == JINJA_BOOL || v.kind == JINJA_INT || v.kind == JINJA_FLOAT;
 }
 
+/* A number as Python counts it, true being 1; 0 for what is no (whole) number. */
+static inline int64_t jinja_whole(struct jinja_value v) {
+    return v.kind == JINJA_INT ? v.integer : v.kind == JINJA_BOOL ? v.boolean : 0;
+}
+static inline double jinja_real(struct jinja_value v) {
+    return v.kind == JINJA_FLOAT ? v.real : (double)jinja_whole(v);
+}
+
 /* Arena. `word` names a VIEW or ITERATOR, NULL otherwise. items are taken over, not copied. */
 struct jinja_value jinja_list_of(struct jinja_run *run, enum jinja_kind kind, const char *word,
                                  struct jinja_value *items, uint32_t len);
