@@ -57,7 +57,7 @@ struct attention {
     const uint32_t *row_seq;     /* [T] sequence of the row */
     const int32_t *positions;    /* [T]; a row sees positions 0..its own */
     size_t q_stride;
-    uint32_t block_table_stride, block_size;
+    uint32_t block_table_stride, block_size; /* block_size a power of two */
     uint32_t num_heads, num_kv_heads, head_dim;
     uint32_t window; /* 0: none; else a row sees its own and the window - 1 positions before */
     float scale;

@@ -1,7 +1,8 @@
 /* Matrix product family, in vectors. Included behind a vec_*.h.
  *   out[t, r] = sum_c x[t, c] * w[r, c]
- * Cost       one token: the bytes of w, read once, unpacked in registers. More tokens: w unpacked
- *            once into scratch (L2), then 4 rows x TILE_TOKENS sums in registers; 2*T*R*C flops.
+ * Cost       few tokens: the bytes of w, read once, unpacked in registers for FEW_TOKENS at a time.
+ *            Many: w unpacked once into scratch (L2), then 4 rows x TILE_TOKENS sums in registers;
+ *            2*T*R*C flops.
  * Reference  matmul.c: matmul_ref().
  *
  * Order of an element's sum: lane l adds columns l, l + LANES, l + 2*LANES, ... one after the
@@ -12,7 +13,10 @@
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/unpack_vec.h"
 
-enum { TILE_ROWS = 4 };
+enum {
+    TILE_ROWS = 4,
+    STRIP_TOKENS = 16, /* from here on unpacking once pays for the way through memory */
+};
 
 typedef void unpack_fn(const uint8_t *block, uint32_t part, vf w[VECS]);
 
@@ -35,37 +39,82 @@ INLINE void unpack_rest(const struct matrix *w, const uint8_t *block, uint32_t l
         out[i] = vf_load(rest + i * LANES);
 }
 
-/* ---- one token ---- */
+/* ---- few tokens ---- */
 
-INLINE void rows_one(const struct matmul *mm, struct packed p, uint32_t row, uint32_t num_rows) {
+/* num_rows x num_tokens sums, the weights unpacked in registers and used at once. Both numbers are
+ * constants once inlined. */
+INLINE void rows_few(const struct matmul *mm, struct packed p, uint32_t row, uint32_t num_rows,
+                     uint32_t token, uint32_t num_tokens) {
     const struct matrix *m = mm->w;
+    const float *x = mm->x + token * mm->x_stride;
     const uint8_t *w[TILE_ROWS];
-    vf sum[TILE_ROWS], part[VECS];
+    vf sum[TILE_ROWS][FEW_TOKENS], part[VECS];
     for (uint32_t r = 0; r < num_rows; r++) {
         w[r] = m->data + (row + r) * m->row_bytes;
-        sum[r] = vf_set1(0);
+        for (uint32_t t = 0; t < num_tokens; t++)
+            sum[r][t] = vf_set1(0);
     }
     uint32_t c = 0, parts = p.block_len / CHUNK;
     for (; c + p.block_len <= m->cols; c += p.block_len) {
         for (uint32_t j = 0; j < parts; j++) {
-            const float *x = mm->x + c + j * CHUNK;
             for (uint32_t r = 0; r < num_rows; r++) {
                 p.unpack(w[r], j, part);
-                for (int i = 0; i < VECS; i++)
-                    sum[r] = vf_fma(part[i], vf_load(x + i * LANES), sum[r]);
+                for (uint32_t t = 0; t < num_tokens; t++)
+                    for (uint32_t i = 0; i < VECS; i++)
+                        sum[r][t] = vf_fma(
+                            part[i], vf_load(x + t * mm->x_stride + c + j * CHUNK + i * LANES),
+                            sum[r][t]);
             }
         }
-        for (uint32_t r = 0; r < num_rows; r++)
+        for (uint32_t r = 0; r < num_rows; r++) {
+            /* the rows of the next call: each of these is too short for the hardware to see */
+            for (uint32_t at = 0; at < p.block_bytes; at += 64)
+                __builtin_prefetch(w[r] + num_rows * m->row_bytes + at);
             w[r] += p.block_bytes;
+        }
     }
     for (uint32_t r = 0; r < num_rows; r++) {
-        if (c < m->cols) {
+        if (c < m->cols)
             unpack_rest(m, w[r], m->cols - c, part);
-            for (uint32_t i = 0; i * LANES < m->cols - c; i++)
-                sum[r] = vf_fma(part[i], vf_load(mm->x + c + i * LANES), sum[r]);
+        for (uint32_t t = 0; t < num_tokens; t++) {
+            for (uint32_t i = 0; c + i * LANES < m->cols; i++)
+                sum[r][t] =
+                    vf_fma(part[i], vf_load(x + t * mm->x_stride + c + i * LANES), sum[r][t]);
+            put(mm, token + t, row + r, sum[r][t]);
         }
-        put(mm, 0, row + r, sum[r]);
     }
+}
+
+INLINE void rows_few_all(const struct matmul *mm, struct packed p, uint32_t row, uint32_t num_rows,
+                         uint32_t token, uint32_t num_tokens) {
+    uint32_t r = 0;
+    for (; r + TILE_ROWS <= num_rows; r += TILE_ROWS)
+        rows_few(mm, p, row + r, TILE_ROWS, token, num_tokens);
+    for (; r < num_rows; r++)
+        for (uint32_t t = 0; t < num_tokens; t++)
+            rows_few(mm, p, row + r, 1, token + t, 1);
+}
+
+/* Tokens in groups of FEW_TOKENS; the second group finds the packed rows in L1. */
+INLINE void matmul_few(const struct matmul *mm, struct packed p, uint32_t row, uint32_t num_rows) {
+    _Static_assert(FEW_TOKENS <= 4, "a case is missing");
+    for (uint32_t t = 0; t < mm->num_tokens; t += FEW_TOKENS)
+        switch (mm->num_tokens - t) {
+        case 1:
+            rows_few_all(mm, p, row, num_rows, t, 1);
+            break;
+#if FEW_TOKENS > 2
+        case 2:
+            rows_few_all(mm, p, row, num_rows, t, 2);
+            break;
+        case 3:
+            rows_few_all(mm, p, row, num_rows, t, 3);
+            break;
+#endif
+        default:
+            rows_few_all(mm, p, row, num_rows, t, FEW_TOKENS);
+            break;
+        }
 }
 
 /* ---- many tokens ---- */
@@ -110,11 +159,26 @@ INLINE void tile(const struct matmul *mm, const float *w, size_t w_stride, uint3
             put(mm, token + t, row + r, sum[r][t]);
 }
 
-static void tile_rest(const struct matmul *mm, const float *w, size_t w_stride, uint32_t row,
-                      uint32_t num_rows, uint32_t token, uint32_t num_tokens) {
-    for (uint32_t r = 0; r < num_rows; r++)
-        for (uint32_t t = 0; t < num_tokens; t++)
-            tile(mm, w + r * w_stride, w_stride, row + r, 1, token + t, 1);
+/* TILE_ROWS rows and up to TILE_TOKENS tokens: each number its own code, sums in registers. */
+static void tile_tokens(const struct matmul *mm, const float *w, size_t w_stride, uint32_t row,
+                        uint32_t token, uint32_t num_tokens) {
+    _Static_assert(TILE_TOKENS <= 6, "a case is missing");
+    switch (num_tokens) {
+    case 1:
+        return tile(mm, w, w_stride, row, TILE_ROWS, token, 1);
+    case 2:
+        return tile(mm, w, w_stride, row, TILE_ROWS, token, 2);
+#if TILE_TOKENS > 2
+    case 3:
+        return tile(mm, w, w_stride, row, TILE_ROWS, token, 3);
+    case 4:
+        return tile(mm, w, w_stride, row, TILE_ROWS, token, 4);
+    case 5:
+        return tile(mm, w, w_stride, row, TILE_ROWS, token, 5);
+    default:
+        return tile(mm, w, w_stride, row, TILE_ROWS, token, 6);
+#endif
+    }
 }
 
 /* The rows in scratch times all tokens. */
@@ -122,16 +186,12 @@ static void multiply_strip(const struct matmul *mm, const float *w, size_t w_str
                            uint32_t num_rows) {
     for (uint32_t t = 0; t < mm->num_tokens; t += TILE_TOKENS) {
         uint32_t tokens = mm->num_tokens - t < TILE_TOKENS ? mm->num_tokens - t : TILE_TOKENS;
-        for (uint32_t r = 0; r < num_rows; r += TILE_ROWS) {
-            const float *strip = w + r * w_stride;
-            if (num_rows - r < TILE_ROWS)
-                tile_rest(mm, strip, w_stride, row + r, num_rows - r, t, tokens);
-            else if (tokens == TILE_TOKENS)
-                tile(mm, strip, w_stride, row + r, TILE_ROWS, t, TILE_TOKENS);
-            else
-                for (uint32_t i = 0; i < tokens; i++)
-                    tile(mm, strip, w_stride, row + r, TILE_ROWS, t + i, 1);
-        }
+        uint32_t r = 0;
+        for (; r + TILE_ROWS <= num_rows; r += TILE_ROWS)
+            tile_tokens(mm, w + r * w_stride, w_stride, row + r, t, tokens);
+        for (; r < num_rows; r++)
+            for (uint32_t i = 0; i < tokens; i++)
+                tile(mm, w + r * w_stride, w_stride, row + r, 1, t + i, 1);
     }
 }
 
@@ -139,14 +199,8 @@ static void multiply_strip(const struct matmul *mm, const float *w, size_t w_str
 
 INLINE void matmul_packed(const struct matmul *mm, struct packed p, uint32_t row, uint32_t num_rows,
                           float *scratch) {
-    if (mm->num_tokens == 1) {
-        uint32_t r = 0;
-        for (; r + TILE_ROWS <= num_rows; r += TILE_ROWS)
-            rows_one(mm, p, row + r, TILE_ROWS);
-        for (; r < num_rows; r++)
-            rows_one(mm, p, row + r, 1);
-        return;
-    }
+    if (mm->num_tokens < STRIP_TOKENS)
+        return matmul_few(mm, p, row, num_rows);
     size_t w_stride = kernels_padded(mm->w->cols);
     for (uint32_t r = 0; r < num_rows; r += KERNELS_STRIP) {
         uint32_t strip = num_rows - r < KERNELS_STRIP ? num_rows - r : KERNELS_STRIP;

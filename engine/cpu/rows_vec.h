@@ -62,6 +62,7 @@ struct attend {
     const uint32_t *blocks;
     uint32_t kv_head, group;
     uint32_t first, count; /* the positions it sees */
+    int block_shift;       /* log2(block_size) */
     size_t padded;         /* Dp */
     float *q;              /* [group, Dp] */
     float *p;              /* [group, p_stride] scores, then weights */
@@ -70,9 +71,9 @@ struct attend {
 
 /* K or V of one position. */
 static inline const float *cached(const struct attend *at, const float *cache, uint32_t position) {
-    const struct attention *a = at->a;
-    size_t head = (size_t)at->blocks[position / a->block_size] * a->num_kv_heads + at->kv_head;
-    return cache + (head * a->block_size + position % a->block_size) * at->padded;
+    uint32_t block = position >> at->block_shift, within = position & (at->a->block_size - 1);
+    size_t head = (size_t)at->blocks[block] * at->a->num_kv_heads + at->kv_head;
+    return cache + ((head << at->block_shift) + within) * at->padded;
 }
 
 static void score(const struct attend *at) {
@@ -132,6 +133,7 @@ static void attention_vec(const struct attention *a, uint32_t row, uint32_t kv_h
         .group = group,
         .first = first,
         .count = position + 1 - first,
+        .block_shift = __builtin_ctz(a->block_size),
         .padded = kernels_padded(a->head_dim),
     };
     at.q = scratch;

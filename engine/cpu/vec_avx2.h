@@ -5,7 +5,9 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { LANES = 8, TILE_TOKENS = 2 /* with 4 rows: 8 of 16 registers hold sums */ };
+enum { LANES = 8 };
+#define TILE_TOKENS 2 /* with 4 rows: 8 of 16 registers hold sums */
+#define FEW_TOKENS  2 /* fewer, beside the registers that unpacking takes */
 
 typedef __m256 vf;
 typedef __m256i vi;

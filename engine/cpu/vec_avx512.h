@@ -5,7 +5,9 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { LANES = 16, TILE_TOKENS = 6 /* with 4 rows: 24 of 32 registers hold sums */ };
+enum { LANES = 16 };
+#define TILE_TOKENS 6 /* with 4 rows: 24 of 32 registers hold sums */
+#define FEW_TOKENS  4 /* fewer, beside the registers that unpacking takes */
 
 typedef __m512 vf;
 typedef __m512i vi;
