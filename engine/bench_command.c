@@ -54,6 +54,7 @@ struct phase {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t num_unfinished;
+    bool holds; /* the engine waits, at its first token, until all requests are submitted */
     bool failed;
     uint32_t num_tokens_max;
     struct lane {
@@ -85,12 +86,24 @@ static void sink(void *user, const struct engine_token *token) {
     struct phase *p = lane->phase;
     if (token->has_token && lane->num_tokens < p->num_tokens_max)
         lane->mono_ns[lane->num_tokens++] = token->mono_ns;
-    if (!token->finish)
+    if (token->index && !token->finish)
         return;
     pthread_mutex_lock(&p->lock);
-    p->failed |= token->finish != FINISH_LENGTH;
-    p->num_unfinished--;
-    pthread_cond_signal(&p->changed);
+    while (p->holds) /* a sink must not block, but here nobody else is served */
+        pthread_cond_wait(&p->changed, &p->lock);
+    if (token->finish) {
+        p->failed |= token->finish != FINISH_LENGTH;
+        p->num_unfinished--;
+        pthread_cond_broadcast(&p->changed);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void phase_let_go(struct phase *p, uint32_t num_never_submitted) {
+    pthread_mutex_lock(&p->lock);
+    p->holds = false;
+    p->num_unfinished -= num_never_submitted;
+    pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -101,9 +114,8 @@ static void phase_wait(struct phase *p) {
     pthread_mutex_unlock(&p->lock);
 }
 
-/* Runs one phase to its end. On an error some requests may have run; all are finished. */
-static enum errc run_phase(struct engine *e, const int32_t *prompts, uint32_t num_prompt,
-                           uint32_t batch, struct phase *p, struct error *err) {
+static enum errc submit_all(struct engine *e, const int32_t *prompts, uint32_t num_prompt,
+                            uint32_t batch, struct phase *p, struct error *err) {
     for (uint32_t i = 0; i < batch; i++) {
         struct engine_request rq = {
             .prompt = prompts + (size_t)i * num_prompt,
@@ -118,18 +130,23 @@ static enum errc run_phase(struct engine *e, const int32_t *prompts, uint32_t nu
         uint64_t id;
         enum errc rc = engine_submit(e, &rq, &id, err);
         if (rc) {
-            pthread_mutex_lock(&p->lock);
-            p->num_unfinished -= batch - i;
-            pthread_mutex_unlock(&p->lock);
-            phase_wait(p);
+            phase_let_go(p, batch - i);
             return rc;
         }
     }
+    phase_let_go(p, 0);
+    return OK;
+}
+
+/* Runs one phase to its end. On an error some requests may have run; all are finished. */
+static enum errc run_phase(struct engine *e, const int32_t *prompts, uint32_t num_prompt,
+                           uint32_t batch, struct phase *p, struct error *err) {
+    enum errc rc = submit_all(e, prompts, num_prompt, batch, p, err);
     phase_wait(p);
-    if (p->failed)
+    if (!rc && p->failed)
         return err_set(err, ERR_INTERNAL,
                        "the model's logits are not numbers; is the file damaged?");
-    return OK;
+    return rc;
 }
 
 static int compare_doubles(const void *a, const void *b) {
@@ -174,6 +191,7 @@ static enum errc measure_decode(struct engine *e, const struct bench *b, const i
     struct phase p;
     uint32_t num_tokens = b->num_gen + lead_steps(b);
     phase_init(&p, b->batch, num_tokens);
+    p.holds = true;
     enum errc rc = run_phase(e, prompts, b->num_prompt, b->batch, &p, err);
     int64_t from_ns = 0, to_ns = INT64_MAX;
     for (uint32_t i = 0; !rc && i < b->batch; i++) {
@@ -348,7 +366,7 @@ static enum errc parse(struct bench *b, int argc, char **argv, struct error *err
     }
     if (!b->model || !*b->model)
         return err_field(err, ERR_INVALID, "--model", "--model is missing");
-    if (strcmp(b->device, "auto") && strcmp(b->device, "cpu"))
+    if (strcmp(b->device, "auto") != 0 && strcmp(b->device, "cpu") != 0)
         return err_field(err, ERR_INVALID, "--device", "--device: \"%s\" is not auto or cpu",
                          b->device);
     return OK;

@@ -74,7 +74,7 @@ enum errc command_options_parse(const struct command_option *options, size_t num
                                 char **argv, struct error *err) {
     for (int i = 1; i < argc; i++) {
         const char *given = argv[i];
-        if (strncmp(given, "--", 2))
+        if (strncmp(given, "--", 2) != 0)
             return err_field(err, ERR_INVALID, given, "%s: not an option", given);
         size_t len = strcspn(given + 2, "=");
         char field[ERROR_FIELD_BYTES_MAX];

@@ -68,7 +68,7 @@ static enum errc check_usage(struct generate *g, struct error *err) {
     if (!g->prompt == !g->prompt_tokens)
         return err_field(err, ERR_INVALID, "--prompt",
                          "--prompt: give either this or --prompt-tokens");
-    if (strcmp(g->dtype, "auto") && strcmp(g->dtype, "float32"))
+    if (strcmp(g->dtype, "auto") != 0 && strcmp(g->dtype, "float32") != 0)
         return err_field(err, ERR_INVALID, "--dtype", "--dtype: \"%s\" is not auto or float32",
                          g->dtype);
     enum errc rc;
