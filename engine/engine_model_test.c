@@ -1,5 +1,6 @@
-/* The engine on a real model: what a request gets must not depend, in a single bit, on what else is
- * in the batch, how its prompt is cut into chunks, or how often it is preempted. */
+/* The engine on real models, a tiny one of random weights and a trained one: what a request gets
+ * must not depend, in a single bit, on what else is in the batch, how its prompt is cut into
+ * chunks, or how often it is preempted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,11 +11,12 @@
 #include "engine/recording.h"
 #include "engine/runner.h"
 #include "engine/shared_data.h"
+#include "engine/tiny_model.h"
 #include "engine/tokenizer.h"
 
-enum { REQUESTS = 32, NUM_TOKENS = 24 };
+enum { REQUESTS = 32, NUM_TOKENS = 24, MODEL_LEN = 224 };
 
-static struct model *model; /* NULL: not there */
+static struct model *model; /* the group's; NULL: not there */
 
 static struct engine *new_engine(const struct engine_options *opt) {
     struct engine *e = NULL;
@@ -83,20 +85,20 @@ static void requests_together_get_what_each_gets_alone(void **state) {
         skip();
     static struct answer alone[REQUESTS], together;
     struct engine *e = new_engine(&(struct engine_options){
-        .num_threads = 1, .max_model_len = 128, .disable_prefix_caching = true});
+        .num_threads = 1, .max_model_len = MODEL_LEN, .disable_prefix_caching = true});
     for (int i = 0; i < REQUESTS; i++)
         take(ask(e, i), &alone[i]);
     engine_destroy(e);
 
     const struct engine_options crowded[] = {
-        {.num_threads = 2, .max_model_len = 128},
-        /* 128 tokens of cache for 8 at once, in steps of 13: chunks, preemption, reuse */
+        {.num_threads = 2, .max_model_len = MODEL_LEN},
+        /* 240 positions for 8 at once, in steps of 13: chunks, preemption, reuse */
         {.num_threads = 2,
-         .max_model_len = 128,
+         .max_model_len = MODEL_LEN,
          .max_num_seqs = 8,
          .max_num_batched_tokens = 13,
          .block_size = 8,
-         .kv_cache_bytes = 20 * runner_kv_block_bytes(model, 8)},
+         .kv_cache_bytes = 30 * runner_kv_block_bytes(model, 8)},
     };
     for (size_t o = 0; o < ARRAY_LEN(crowded); o++) {
         struct recording *r[REQUESTS];
@@ -118,20 +120,29 @@ static void requests_together_get_what_each_gets_alone(void **state) {
     }
 }
 
-static int open_model(void **state) {
-    char *path = shared_data_path("data/models/stories260K/stories260K.gguf");
+static void open_at(const char *path) {
     struct error err = ERROR_INIT;
-    if (path && model_open(path, &model, &err)) {
-        printf("%s\n", err.text);
-        free(path);
-        return -1;
-    }
+    if (model_open(path, &model, &err))
+        fail_msg("model_open: %s", err.text);
+}
+
+static int open_tiny(void **state) {
+    char *path = tiny_model_write();
+    open_at(path);
+    unlink(path); /* it stays mapped */
     free(path);
     return 0;
 }
 
+static int open_trained(void **state) {
+    AUTO_FREE char *path = shared_data_path("data/models/stories260K/stories260K.gguf");
+    if (path)
+        open_at(path);
+    return 0;
+}
+
 static int close_model(void **state) {
-    model_close(model);
+    model_close(steal(model));
     return 0;
 }
 
@@ -139,5 +150,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_together_get_what_each_gets_alone),
     };
-    return cmocka_run_group_tests(tests, open_model, close_model);
+    int failed = cmocka_run_group_tests_name("tiny", tests, open_tiny, close_model);
+    return failed + cmocka_run_group_tests_name("stories260K", tests, open_trained, close_model);
 }
