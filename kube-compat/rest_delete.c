@@ -14,7 +14,7 @@
 #include "kube-compat/events_view.h"
 #include "kube-compat/status.h"
 
-enum { DELETE_TRIES_MAX = 5, POD_GRACE_SECONDS = 30 };
+enum { DELETE_TRIES_MAX = 64, POD_GRACE_SECONDS = 30 };
 
 struct delete_options {
     int64_t grace_seconds; /* -1: not given */

@@ -12,7 +12,7 @@
 #include "kube-compat/table.h"
 #include "kube-compat/write.h"
 
-enum { SCALE_TRIES_MAX = 5 };
+enum { SCALE_TRIES_MAX = 64 };
 
 /* Gives the Scale of an object. */
 static json_t *scale_of(const struct kind *kind, const json_t *o) {

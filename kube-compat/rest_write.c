@@ -11,7 +11,7 @@
 #include "kube-compat/patch.h"
 #include "kube-compat/write.h"
 
-enum { WRITE_TRIES_MAX = 5 };
+enum { WRITE_TRIES_MAX = 64 }; /* against racing writers; each try costs them a commit, too */
 
 enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC };
 

@@ -138,6 +138,16 @@ static enum errc admit(struct request *rq, json_t *object, const json_t *old, st
     return code;
 }
 
+/* Empty maps and lists in metadata are as good as none. */
+static void tidy_metadata(json_t *metadata) {
+    static const char *const names[] = {"labels", "annotations", "finalizers", "ownerReferences"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const json_t *value = json_object_get(metadata, names[i]);
+        if (value && !json_object_size(value) && !json_array_size(value))
+            json_object_del(metadata, names[i]);
+    }
+}
+
 /* Makes the metadata of a new object. */
 static enum errc prepare_new(struct request *rq, json_t *object, struct error *err) {
     json_t *metadata = metadata_of(object);
@@ -150,6 +160,7 @@ static enum errc prepare_new(struct request *rq, json_t *object, struct error *e
                        "resourceVersion should not be set on objects to be created");
     json_object_del(metadata, "resourceVersion");
     json_object_del(metadata, "managedFields");
+    tidy_metadata(metadata);
     for (size_t i = 0; i < ARRAY_LEN(server_owned); i++)
         json_object_del(metadata, server_owned[i]);
     if (rq->kind->has_status && strcmp(rq->kind->plural, "nodes"))
@@ -257,6 +268,7 @@ static void keep_server_owned(const struct request *rq, const json_t *old, json_
             json_object_del(metadata, server_owned[i]);
     }
     json_object_del(metadata, "managedFields");
+    tidy_metadata(metadata);
     if (scope != WRITE_WHOLE || !rq->kind->has_status)
         return;
     json_t *status = json_object_get(old, "status");

@@ -1,0 +1,566 @@
+/* The whole dialect over real HTTP, in one process: store, pod logs, server, and a client made of a
+ * socket. What kubectl does with it is tests/kubectl_dialect.sh; here are the answers that kubectl
+ * never asks for, the bounds, and the streams. */
+#include "kube-compat/kube.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "core/base/clock.h"
+#include "core/object.h"
+#include "kube-compat/authz.h"
+
+enum { PATIENCE_MS = 20000 };
+
+static struct {
+    char dir[64];
+    struct store *store;
+    struct podlog *podlog;
+    struct kube *kube;
+    struct http_server *server;
+    int port;
+} env;
+
+struct answer {
+    int status;
+    struct buf head, body;
+    json_t *json; /* NULL: the body is none */
+};
+
+static void answer_deinit(struct answer *a) {
+    buf_deinit(&a->head);
+    buf_deinit(&a->body);
+    json_decref(a->json);
+}
+#define AUTO_ANSWER __attribute__((cleanup(answer_deinit))) struct answer
+
+static void put_namespace(const char *name) {
+    char key[128];
+    snprintf(key, sizeof(key), "core/namespaces/-/%s", name);
+    struct error err = ERROR_INIT;
+    json_t *o =
+        json_pack("{s:s, s:s, s:{s:s, s:s}, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
+                  "metadata", "name", name, "uid", name, "status", "phase", "Active");
+    assert_int_equal(store_put(env.store, key, o, STORE_EXPECT_ANY, NULL, &err), OK);
+}
+
+static int start(void **state) {
+    snprintf(env.dir, sizeof(env.dir), "/tmp/kube-test-XXXXXX");
+    assert_non_null(mkdtemp(env.dir));
+    char db[96], logs[96];
+    snprintf(db, sizeof(db), "%s/state.db", env.dir);
+    snprintf(logs, sizeof(logs), "%s/logs", env.dir);
+    struct error err = ERROR_INIT;
+    const struct store_options store_options = {
+        .path = db, .history_events_max = 200, .compact_interval_seconds = 1};
+    const struct podlog_options podlog_options = {
+        .dir = logs, .file_bytes_max = 1 << 20, .num_files_max = 2};
+    assert_int_equal(store_open(&store_options, &env.store, &err), OK);
+    assert_int_equal(podlog_create(&podlog_options, &env.podlog, &err), OK);
+    const struct kube_options kube_options = {.store = env.store,
+                                              .podlog = env.podlog,
+                                              .event_ttl_seconds = 3600,
+                                              .server_address = "127.0.0.1:6443"};
+    if (kube_create(&kube_options, &env.kube, &err))
+        fail_msg("%s", err.text);
+    const struct http_server_options http_options = {.listen = "127.0.0.1:0",
+                                                     .handler = kube_handle,
+                                                     .user = env.kube,
+                                                     .error_body = kube_error_body};
+    if (http_server_start(&http_options, &env.server, &err))
+        fail_msg("%s", err.text);
+    env.port = (int)strtol(strrchr(http_server_address(env.server), ':') + 1, NULL, 10);
+    put_namespace("default");
+    return 0;
+}
+
+static int stop(void **state) {
+    http_server_drain(env.server);
+    kube_destroy(env.kube);
+    http_server_stop(env.server);
+    podlog_destroy(env.podlog);
+    store_close(env.store);
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf '%s'", env.dir);
+    return system(command);
+}
+
+static int connect_server(void) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)env.port)};
+    inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static void send_all(int fd, const char *data, size_t len) {
+    while (len) {
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+        if (n <= 0)
+            return; /* the server has answered already and cut us off */
+        data += n;
+        len -= (size_t)n;
+    }
+}
+
+static void send_request(int fd, const char *method, const char *path, const char *headers,
+                         const char *body, size_t len) {
+    AUTO_BUF head = BUF_INIT;
+    buf_printf(&head,
+               "%s %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n",
+               method, path, headers, len);
+    send_all(fd, head.data, head.len);
+    send_all(fd, body, len);
+}
+
+/* Reads until `until` is in the bytes, or the end when it is NULL. */
+static void read_until(int fd, struct buf *out, const char *until) {
+    int64_t deadline_ms = clock_mono_ms() + PATIENCE_MS;
+    while (!until || !out->len || !strstr(out->data, until)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left_ms = deadline_ms - clock_mono_ms();
+        if (left_ms <= 0 || poll(&p, 1, (int)left_ms) != 1)
+            fail_msg("waited for \"%s\", have %s", until ? until : "the end",
+                     out->len ? out->data : "nothing");
+        char chunk[8192];
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+        if (n <= 0) {
+            if (until)
+                fail_msg("the stream ended before \"%s\": %s", until, out->len ? out->data : "");
+            return;
+        }
+        buf_append(out, chunk, (size_t)n);
+    }
+}
+
+static void unchunk(struct buf *body) {
+    AUTO_BUF plain = BUF_INIT;
+    for (char *p = body->data; p && *p;) {
+        char *text;
+        size_t len = strtoul(p, &text, 16);
+        if (!len || (size_t)(text + 2 - body->data) + len > body->len)
+            break;
+        buf_append(&plain, text + 2, len);
+        p = text + 2 + len + 2;
+    }
+    buf_clear(body);
+    buf_append(body, plain.data ? plain.data : "", plain.len);
+}
+
+static void request_with(const char *method, const char *path, const char *headers,
+                         const char *body, size_t len, struct answer *a) {
+    memset(a, 0, sizeof(*a));
+    int fd = connect_server();
+    send_request(fd, method, path, headers, body, len);
+    AUTO_BUF all = BUF_INIT;
+    read_until(fd, &all, NULL);
+    close(fd);
+    const char *end = all.data ? strstr(all.data, "\r\n\r\n") : NULL;
+    if (!end)
+        fail_msg("%s %s: no answer", method, path);
+    buf_append(&a->head, all.data, (size_t)(end - all.data));
+    buf_append(&a->body, end + 4, all.len - (size_t)(end + 4 - all.data));
+    if (strcasestr(a->head.data, "transfer-encoding: chunked"))
+        unchunk(&a->body);
+    a->status = (int)strtol(a->head.data + 9, NULL, 10);
+    a->json = json_loadb(a->body.data ? a->body.data : "", a->body.len, 0, NULL);
+}
+
+static void request(const char *method, const char *path, const char *body, struct answer *a) {
+    const char *patch =
+        !strcmp(method, "PATCH") ? "application/merge-patch+json" : "application/json";
+    char headers[96];
+    snprintf(headers, sizeof(headers), "Content-Type: %s\r\n", patch);
+    request_with(method, path, headers, body ? body : "", body ? strlen(body) : 0, a);
+}
+
+static void expect_status(const char *method, const char *path, const char *body, int status,
+                          const char *reason) {
+    AUTO_ANSWER a;
+    request(method, path, body, &a);
+    const char *got = object_str(a.json, "reason");
+    if (a.status != status || (reason && (!got || strcmp(got, reason))))
+        fail_msg("%s %s: %d %s", method, path, a.status, a.body.data);
+}
+
+#define CM   "/api/v1/namespaces/default/configmaps"
+#define ISVC "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
+
+static void ugly_bodies_are_refused(void **state) {
+    AUTO_BUF deep = BUF_INIT;
+    for (int i = 0; i < 20000; i++)
+        buf_puts(&deep, "{\"a\":");
+    expect_status("POST", CM, deep.data, 400, "BadRequest");
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"\xff\xfe\"}}", 400, "BadRequest");
+    expect_status("POST", CM, "{", 400, "BadRequest");
+    expect_status("POST", CM, "[]", 400, "BadRequest");
+    expect_status("POST", CM, "{\"kind\":\"Secret\",\"apiVersion\":\"v1\"}", 400, "BadRequest");
+    AUTO_BUF large = BUF_INIT;
+    buf_puts(&large, "{\"metadata\":{\"name\":\"large\"},\"data\":{\"a\":\"");
+    for (int i = 0; i < 3300; i++)
+        buf_printf(&large, "%01000d", 0);
+    buf_puts(&large, "\"}}");
+    expect_status("POST", CM, large.data, 413, "RequestEntityTooLarge");
+    expect_status("POST", CM, "{\"metadata\":{}}", 422, "Invalid");
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"A_\"}}", 422, "Invalid");
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"x\"},\"data\":{\"a\":1}}", 400,
+                  "BadRequest");
+    AUTO_ANSWER a;
+    request_with("POST", CM, "Content-Type: text/html\r\n", "x", 1, &a);
+    assert_int_equal(a.status, 415);
+    AUTO_ANSWER b;
+    request_with("POST", CM, "Content-Type: application/vnd.kubernetes.protobuf\r\n", "k8s", 3, &b);
+    assert_int_equal(b.status, 400);
+}
+
+static void json_patch_operations_are_bounded(void **state) {
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"ops\"}}", 201, NULL);
+    AUTO_BUF ops = BUF_INIT;
+    for (int i = 0; i <= 10000; i++)
+        buf_printf(&ops, "%s{\"op\":\"add\",\"path\":\"/data\",\"value\":{}}", i ? "," : "[");
+    buf_puts(&ops, "]");
+    AUTO_ANSWER a;
+    request_with("PATCH", CM "/ops", "Content-Type: application/json-patch+json\r\n", ops.data,
+                 ops.len, &a);
+    assert_int_equal(a.status, 413);
+    AUTO_ANSWER b;
+    const char *failing = "[{\"op\":\"test\",\"path\":\"/metadata/name\",\"value\":\"no\"}]";
+    request_with("PATCH", CM "/ops", "Content-Type: application/json-patch+json\r\n", failing,
+                 strlen(failing), &b);
+    assert_int_equal(b.status, 422);
+}
+
+static void unknown_places_and_methods(void **state) {
+    expect_status("GET", "/nothing", NULL, 404, "NotFound");
+    expect_status("GET", "/apis/no.such/v1", NULL, 404, "NotFound");
+    expect_status("GET", "/api/v1/namespaces/default/no", NULL, 404, "NotFound");
+    expect_status("GET", CM "/absent", NULL, 404, "NotFound");
+    expect_status("GET", CM "/a/b/c/d", NULL, 404, "NotFound");
+    expect_status("PUT", CM, "{}", 405, "MethodNotAllowed");
+    expect_status("POST", CM "/x", "{}", 405, "MethodNotAllowed");
+    expect_status("POST", "/api/v1/namespaces/absent/configmaps", "{\"metadata\":{\"name\":\"a\"}}",
+                  404, "NotFound");
+    expect_status("GET", CM "?labelSelector=a%3D%3D%3Db", NULL, 400, "BadRequest");
+    expect_status("GET", CM "?fieldSelector=data.x%3Db", NULL, 400, "BadRequest");
+    expect_status("GET", CM "?limit=x", NULL, 400, "BadRequest");
+    expect_status("GET", CM "?continue=x", NULL, 400, "BadRequest");
+    expect_status("GET", CM "?resourceVersion=99999999", NULL, 504, "Timeout");
+    expect_status("GET", CM "?watch=1&sendInitialEvents=true", NULL, 422, "Invalid");
+    expect_status("POST", CM "?dryRun=x", "{\"metadata\":{\"name\":\"a\"}}", 422, "Invalid");
+    AUTO_ANSWER a;
+    request_with("GET", CM, "Accept: application/json;as=Table;v=v9;g=meta.k8s.io\r\n", "", 0, &a);
+    assert_int_equal(a.status, 406);
+    expect_status("GET", "/readyz", NULL, 200, NULL);
+}
+
+static void versions_and_generations(void **state) {
+    const char *body =
+        "{\"apiVersion\":\"serving.kserve.io/v1beta1\",\"kind\":\"InferenceService\","
+        "\"metadata\":{\"name\":\"v\"},\"spec\":{\"predictor\":{\"minReplicas\":1}},"
+        "\"status\":{\"url\":\"forged\"}}";
+    AUTO_ANSWER a, b, c, d;
+    request("POST", ISVC, body, &a);
+    assert_int_equal(a.status, 201);
+    assert_null(object_at(a.json, "status"));
+    assert_int_equal(object_int(a.json, "metadata.generation", 0), 1);
+    const char *rv = object_str(a.json, "metadata.resourceVersion");
+    request("PATCH", ISVC "/v", "{\"spec\":{\"predictor\":{\"minReplicas\":1}}}", &b);
+    assert_string_equal(object_str(b.json, "metadata.resourceVersion"), rv);
+    request("PATCH", ISVC "/v/status",
+            "{\"status\":{\"url\":\"u\"},\"spec\":{\"predictor\":{"
+            "\"minReplicas\":7}},\"metadata\":{\"labels\":{\"a\":\"b\"}}}",
+            &c);
+    assert_string_equal(object_str(c.json, "status.url"), "u");
+    assert_int_equal(object_int(c.json, "spec.predictor.minReplicas", 0), 1);
+    assert_null(object_label(c.json, "a"));
+    assert_int_equal(object_int(c.json, "metadata.generation", 0), 1);
+    request("PATCH", ISVC "/v", "{\"spec\":{\"predictor\":{\"minReplicas\":2}},\"status\":null}",
+            &d);
+    assert_int_equal(object_int(d.json, "metadata.generation", 0), 2);
+    assert_string_equal(object_str(d.json, "status.url"), "u");
+    expect_status("PUT", ISVC "/v", body, 422, "Invalid"); /* no resourceVersion */
+    AUTO_BUF stale = BUF_INIT;
+    buf_printf(&stale, "{\"metadata\":{\"resourceVersion\":\"%s\",\"labels\":{\"a\":\"b\"}}}", rv);
+    expect_status("PATCH", ISVC "/v", stale.data, 409, "Conflict");
+    expect_status("POST", ISVC, body, 409, "AlreadyExists");
+    expect_status("DELETE", ISVC "/v", "{\"preconditions\":{\"uid\":\"other\"}}", 409, "Conflict");
+    expect_status("DELETE", ISVC "/v", NULL, 200, NULL);
+    expect_status("DELETE", ISVC "/v", NULL, 404, "NotFound");
+}
+
+static void lists_come_in_pages(void **state) {
+    for (int i = 0; i < 5; i++) {
+        char body[128];
+        snprintf(body, sizeof(body),
+                 "{\"metadata\":{\"name\":\"page-%d\",\"labels\":{\"paged\":\"yes\"}}}", i);
+        expect_status("POST", CM, body, 201, NULL);
+    }
+    char path[512] = CM "?limit=2&labelSelector=paged";
+    size_t seen = 0, pages = 0;
+    for (;;) {
+        AUTO_ANSWER a;
+        request("GET", path, NULL, &a);
+        assert_int_equal(a.status, 200);
+        const json_t *items = json_object_get(a.json, "items");
+        for (size_t i = 0; i < json_array_size(items); i++) {
+            char want[16];
+            snprintf(want, sizeof(want), "page-%zu", seen++);
+            assert_string_equal(object_name(json_array_get(items, i)), want);
+        }
+        pages++;
+        const char *next = object_str(a.json, "metadata.continue");
+        if (!next)
+            break;
+        snprintf(path, sizeof(path), CM "?limit=2&labelSelector=paged&continue=%.300s", next);
+    }
+    assert_int_equal(seen, 5);
+    assert_int_equal(pages, 3);
+    AUTO_ANSWER gone;
+    request("DELETE", CM "?labelSelector=paged", NULL, &gone);
+    assert_int_equal(json_array_size(json_object_get(gone.json, "items")), 5);
+}
+
+static int open_watch(const char *path, struct buf *out) {
+    int fd = connect_server();
+    send_request(fd, "GET", path, "", "", 0);
+    read_until(fd, out, "\r\n\r\n"); /* the head comes at once, also without events */
+    return fd;
+}
+
+static void watches_see_what_a_selector_sees(void **state) {
+    AUTO_BUF out = BUF_INIT;
+    int fd = open_watch(CM "?watch=1&labelSelector=w%3D1", &out);
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"w\"}}", 201, NULL);
+    expect_status("PATCH", CM "/w", "{\"metadata\":{\"labels\":{\"w\":\"1\"}}}", 200, NULL);
+    read_until(fd, &out, "\"type\":\"ADDED\"");
+    expect_status("PATCH", CM "/w", "{\"data\":{\"a\":\"b\"}}", 200, NULL);
+    read_until(fd, &out, "\"type\":\"MODIFIED\"");
+    expect_status("PATCH", CM "/w", "{\"metadata\":{\"labels\":null}}", 200, NULL);
+    read_until(fd, &out, "\"type\":\"DELETED\"");
+    close(fd);
+    expect_status("DELETE", CM "/w", NULL, 200, NULL);
+}
+
+static void initial_events_end_with_a_marked_bookmark(void **state) {
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"initial\"}}", 201, NULL);
+    AUTO_BUF out = BUF_INIT;
+    int fd = open_watch(CM "?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+                           "&allowWatchBookmarks=true&timeoutSeconds=1",
+                        &out);
+    read_until(fd, &out, "\"k8s.io/initial-events-end\":\"true\"");
+    assert_true(strstr(out.data, "\"initial\"") < strstr(out.data, "initial-events-end"));
+    read_until(fd, &out, NULL); /* timeoutSeconds ends it */
+    close(fd);
+    expect_status("DELETE", CM "/initial", NULL, 200, NULL);
+}
+
+static void lost_history_is_gone(void **state) {
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"busy\"}}", 201, NULL);
+    enum { BATCHES = 20, BATCH = 256 }; /* more than the store keeps, in memory or on disk */
+    for (int i = 0; i < BATCHES; i++) {
+        struct store_write writes[BATCH];
+        struct error err = ERROR_INIT;
+        for (int j = 0; j < BATCH; j++)
+            writes[j] = (struct store_write){
+                .key = "core/configmaps/default/busy",
+                .object =
+                    json_pack("{s:s, s:s, s:{s:s}, s:{s:i}}", "apiVersion", "v1", "kind",
+                              "ConfigMap", "metadata", "name", "busy", "data", "n", i * BATCH + j),
+                .expect_revision = STORE_EXPECT_ANY};
+        assert_int_equal(store_commit(env.store, writes, BATCH, NULL, &err), OK);
+    }
+    for (int64_t until = clock_mono_ms() + PATIENCE_MS; clock_mono_ms() < until;) {
+        AUTO_ANSWER a; /* a watch until the store compacts, which it does every second here */
+        request("GET", CM "?watch=1&resourceVersion=1&timeoutSeconds=1", NULL, &a);
+        if (a.status == 200)
+            continue;
+        assert_int_equal(a.status, 410);
+        assert_string_equal(object_str(a.json, "reason"), "Expired");
+        return;
+    }
+    fail_msg("history is never gone");
+}
+
+static void *patch_many(void *user) {
+    const char *name = user;
+    for (int i = 0; i < 20; i++) {
+        char body[96];
+        snprintf(body, sizeof(body), "{\"data\":{\"%s%d\":\"x\"}}", name, i);
+        AUTO_ANSWER a;
+        request("PATCH", CM "/race", body, &a);
+        if (a.status != 200)
+            return a.head.data ? (void *)"failed" : (void *)"no answer";
+    }
+    return NULL;
+}
+
+static void racing_patches_lose_nothing(void **state) {
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"race\"}}", 201, NULL);
+    pthread_t threads[3];
+    static const char *const names[] = {"a", "b", "c"};
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_create(&threads[i], NULL, patch_many, (void *)(uintptr_t)names[i]);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        void *failed;
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    AUTO_ANSWER a;
+    request("GET", CM "/race", NULL, &a);
+    assert_int_equal(json_object_size(json_object_get(a.json, "data")), 60);
+}
+
+static void put_pod(const char *name, int restarts) {
+    char key[128];
+    snprintf(key, sizeof(key), "core/pods/default/%s", name);
+    json_t *o =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:[{s:s}]}, s:{s:[{s:s, s:i}]}}",
+                  "apiVersion", "v1", "kind", "Pod", "metadata", "name", name, "namespace",
+                  "default", "uid", "u1", "spec", "nodeName", "n", "containers", "name", "c",
+                  "status", "containerStatuses", "name", "c", "restartCount", restarts);
+    struct error err = ERROR_INIT;
+    assert_int_equal(store_put(env.store, key, o, STORE_EXPECT_ANY, NULL, &err), OK);
+}
+
+/* Gives the write end of a container run's output. */
+static int attach(const char *pod, uint32_t restart) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    const struct podlog_source source = {
+        .ns = "default", .pod = pod, .uid = "u1", .container = "c", .restart = restart};
+    struct error err = ERROR_INIT;
+    assert_int_equal(podlog_attach(env.podlog, &source, ends[0], -1, &err), OK);
+    return ends[1];
+}
+
+#define LOG "/api/v1/namespaces/default/pods/talker/log"
+
+static void logs_are_read_and_followed(void **state) {
+    put_pod("talker", 0);
+    expect_status("GET", LOG, NULL, 400, "BadRequest"); /* it never ran */
+    expect_status("GET", LOG "?container=x", NULL, 400, "BadRequest");
+    expect_status("GET", LOG "?tailLines=-1", NULL, 422, "Invalid");
+    expect_status("GET", LOG "?previous=true", NULL, 400, "BadRequest");
+    int out = attach("talker", 0);
+    AUTO_BUF got = BUF_INIT;
+    assert_int_equal(write(out, "one\ntwo\n", 8), 8);
+    int fd = -1;
+    for (int64_t until = clock_mono_ms() + PATIENCE_MS; clock_mono_ms() < until;) {
+        AUTO_ANSWER a; /* until the first bytes made the file */
+        request("GET", LOG, NULL, &a);
+        if (a.status == 200 && a.body.len == 8)
+            break;
+    }
+    fd = connect_server();
+    send_request(fd, "GET", LOG "?follow=true&tailLines=1", "", "", 0);
+    read_until(fd, &got, "two\n");
+    assert_null(strstr(got.data, "one"));
+    assert_int_equal(write(out, "three\n", 6), 6);
+    read_until(fd, &got, "three\n");
+    close(out);
+    read_until(fd, &got, NULL); /* the run ended, so does following it */
+    close(fd);
+    put_pod("talker", 1);
+    AUTO_ANSWER previous;
+    request("GET", LOG "?previous=true&timestamps=true", NULL, &previous);
+    assert_int_equal(previous.status, 200);
+    assert_non_null(strstr(previous.body.data, "Z one\n"));
+}
+
+static void pods_on_a_node_end_gracefully(void **state) {
+    put_pod("going", 0);
+    AUTO_ANSWER a, b;
+    request("DELETE", "/api/v1/namespaces/default/pods/going", NULL, &a);
+    assert_int_equal(a.status, 200);
+    assert_non_null(object_str(a.json, "metadata.deletionTimestamp"));
+    assert_int_equal(object_int(a.json, "metadata.deletionGracePeriodSeconds", -1), 30);
+    expect_status("GET", "/api/v1/namespaces/default/pods/going", NULL, 200, NULL);
+    request("DELETE", "/api/v1/namespaces/default/pods/going?gracePeriodSeconds=0", NULL, &b);
+    assert_string_equal(object_str(b.json, "kind"), "Pod");
+    expect_status("GET", "/api/v1/namespaces/default/pods/going", NULL, 404, "NotFound");
+}
+
+static void namespaces_wait_for_their_contents(void **state) {
+    put_namespace("busyns");
+    AUTO_ANSWER a;
+    request("DELETE", "/api/v1/namespaces/busyns", NULL, &a);
+    assert_string_equal(object_str(a.json, "status.phase"), "Terminating");
+    expect_status("GET", "/api/v1/namespaces/busyns", NULL, 200, NULL);
+    expect_status("POST", "/api/v1/namespaces/busyns/configmaps", "{\"metadata\":{\"name\":\"a\"}}",
+                  403, "Forbidden");
+    expect_status("DELETE", "/api/v1/namespaces/default", NULL, 403, "Forbidden");
+}
+
+static void events_have_two_spellings(void **state) {
+    expect_status("POST", "/api/v1/namespaces/default/events",
+                  "{\"metadata\":{\"name\":\"e.1\"},\"involvedObject\":{\"kind\":\"Pod\",\"name\":"
+                  "\"p\",\"namespace\":\"default\"},\"message\":\"m\",\"reason\":\"R\"}",
+                  201, NULL);
+    AUTO_ANSWER a, b;
+    request("GET", "/apis/events.k8s.io/v1/namespaces/default/events/e.1", NULL, &a);
+    assert_string_equal(object_str(a.json, "note"), "m");
+    assert_string_equal(object_str(a.json, "regarding.name"), "p");
+    assert_null(object_at(a.json, "involvedObject"));
+    request("GET", "/api/v1/events?fieldSelector=involvedObject.name%3Dp,involvedObject.kind%3DPod",
+            NULL, &b);
+    assert_int_equal(json_array_size(json_object_get(b.json, "items")), 1);
+}
+
+static void strangers_are_told_what_they_may_not(void **state) {
+    struct auth_identity bob = {.name = "bob"}, admin = {.name = "a", .admin = true};
+    struct authz_attributes list = {
+        .verb = "list", .group = "", .resource = "pods", .ns = "default", .path = "/api/v1/x"};
+    assert_true(authz_allows(&admin, &list));
+    assert_false(authz_allows(&bob, &list));
+    AUTO_BUF text = BUF_INIT;
+    authz_explain(&bob, &list, &text);
+    assert_string_equal(text.data, "pods is forbidden: User \"bob\" cannot list resource \"pods\" "
+                                   "in API group \"\" in the namespace \"default\"");
+    buf_clear(&text);
+    struct authz_attributes scale = {.verb = "patch",
+                                     .group = "apps",
+                                     .resource = "deployments",
+                                     .subresource = "scale",
+                                     .name = "web",
+                                     .path = ""};
+    authz_explain(&bob, &scale, &text);
+    assert_string_equal(text.data,
+                        "deployments.apps \"web\" is forbidden: User \"bob\" cannot patch resource "
+                        "\"deployments/scale\" in API group \"apps\" at the cluster scope");
+    struct authz_attributes self = {.verb = "create",
+                                    .group = "authorization.k8s.io",
+                                    .resource = "selfsubjectaccessreviews",
+                                    .path = ""};
+    struct auth_identity nobody = {.name = "system:anonymous", .anonymous = true};
+    assert_true(authz_allows(&bob, &self));
+    assert_false(authz_allows(&nobody, &self));
+    assert_true(authz_is_public("/readyz"));
+    assert_false(authz_is_public("/api"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ugly_bodies_are_refused),
+        cmocka_unit_test(json_patch_operations_are_bounded),
+        cmocka_unit_test(unknown_places_and_methods),
+        cmocka_unit_test(versions_and_generations),
+        cmocka_unit_test(lists_come_in_pages),
+        cmocka_unit_test(watches_see_what_a_selector_sees),
+        cmocka_unit_test(initial_events_end_with_a_marked_bookmark),
+        cmocka_unit_test(racing_patches_lose_nothing),
+        cmocka_unit_test(logs_are_read_and_followed),
+        cmocka_unit_test(pods_on_a_node_end_gracefully),
+        cmocka_unit_test(namespaces_wait_for_their_contents),
+        cmocka_unit_test(events_have_two_spellings),
+        cmocka_unit_test(lost_history_is_gone),
+        cmocka_unit_test(strangers_are_told_what_they_may_not),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
