@@ -2,7 +2,7 @@
  *
  * The pieces, in the order a template goes through them:
  *   jinja_lexer       source to tokens; white space around tags
- *   jinja_parser      statements to a tree; jinja_parse_expression its expressions
+ *   jinja_parser      statements to a tree; jinja_expression its expressions
  *   jinja_statement   runs statements; jinja_eval evaluates expressions; jinja_call macros and
  *                     functions; jinja_access attributes and items; jinja_arith operators
  *   jinja_filters, jinja_sequence, jinja_predicates, jinja_methods    what templates can call

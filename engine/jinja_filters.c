@@ -386,10 +386,6 @@ FILTER(filter_length) {
     return true;
 }
 
-FILTER(filter_safe) {
-    return jinja_to_string(run, self, ret);
-}
-
 FILTER(filter_attr) {
     struct jinja_value name;
     if (!jinja_arg_text(run, args[0], "attr: name", &name))
@@ -466,7 +462,7 @@ static const struct jinja_builtin filters[] = {
     {"e", .call = filter_escape},
     {"forceescape", .call = filter_escape},
     {"urlencode", .call = filter_urlencode},
-    {"safe", .call = filter_safe},
+    {"safe", .call = filter_string},
     {"int", 0, {"default", "base"}, .call = filter_int},
     {"float", 0, {"default"}, .call = filter_float},
     {"abs", .call = filter_abs},

@@ -1,11 +1,11 @@
 /* The lexer: one pass that alternates between text and the inside of a tag.
  *
- * White space is decided here, so the parser never sees it. Before a tag: `{%-` eats all white
- * space before it; without a sign, `{%` and `{#` (not `{{`) eat blanks back to the start of their
- * line (lstrip_blocks); `{%+` eats nothing. Behind a tag: `-%}` eats all white space; `%}` and `#}`
- * (not
- * `}}`) eat one newline (trim_blocks); `+%}` eats nothing. All newlines are \n, and one newline at
- * the end of the source is not part of the template.
+ * White space is decided here, so the parser never sees it.
+ *   Before a tag: `{%-` eats all white space; without a sign, `{%` and `{#`, but not `{{`, eat
+ *   blanks back to the start of their line (lstrip_blocks); `{%+` eats nothing.
+ *   Behind a tag: `-%}` eats all white space; `%}` and `#}`, but not `}}`, eat one newline
+ *   (trim_blocks); `+%}` eats nothing.
+ * Every newline is \n, and one newline at the end of the source is not part of the template.
  *
  * Inside a tag its end counts only outside of brackets: `{{ {'a': {}} }}` is one tag. */
 #include "engine/jinja_lexer.h"
@@ -28,11 +28,10 @@ struct lexer {
     uint32_t num_brackets;
 };
 
-static const struct operator{
+static const struct symbol {
     char text[3];
     enum jinja_token_type type;
-}
-operators[] = {
+} symbols[] = {
     /* the longer first */
     {"//", JINJA_T_FLOORDIV}, {"**", JINJA_T_POW},      {"==", JINJA_T_EQ},
     {"!=", JINJA_T_NE},       {">=", JINJA_T_GTEQ},     {"<=", JINJA_T_LTEQ},
@@ -60,9 +59,9 @@ const char *jinja_token_describe(enum jinja_token_type type) {
     };
     if (type < ARRAY_LEN(words))
         return words[type];
-    for (size_t i = 0; i < ARRAY_LEN(operators); i++)
-        if (operators[i].type == type)
-            return operators[i].text;
+    for (size_t i = 0; i < ARRAY_LEN(symbols); i++)
+        if (symbols[i].type == type)
+            return symbols[i].text;
     return "?";
 }
 
@@ -326,10 +325,10 @@ static size_t name_length(const struct lexer *l) {
 }
 
 static enum errc lex_operator(struct lexer *l) {
-    const struct operator* op = NULL;
-    for (size_t i = 0; i < ARRAY_LEN(operators) && !op; i++)
-        if (starts(l->at, l->end, operators[i].text))
-            op = &operators[i];
+    const struct symbol *op = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(symbols) && !op; i++)
+        if (starts(l->at, l->end, symbols[i].text))
+            op = &symbols[i];
     if (!op)
         return err_set(l->err, ERR_INVALID, "line %u: unexpected character 0x%02x in a tag",
                        l->line, (unsigned char)*l->at);

@@ -4,7 +4,7 @@
  * only when the render gets there. `unknown` remembers the youngest one; leaving an `if` forgives
  * those inside it; leaving a for, macro or other body with a scope of its own, or the end of the
  * template, does not. */
-#include "engine/jinja_parse.h"
+#include "engine/jinja_parser_state.h"
 
 #include <stdio.h>
 

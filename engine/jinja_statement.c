@@ -136,6 +136,7 @@ static enum jinja_flow run_for(struct jinja_run *run, struct jinja_scope *scope,
         if (flow == JINJA_FLOW_BREAK)
             break;
     }
+    loop->index -= loop->index == len; /* a template may keep `loop`: it stays at its last item */
     return JINJA_FLOW_NEXT;
 }
 

@@ -1,7 +1,7 @@
 /* The parser's state, shared by its two halves: jinja_parser.c (statements) and
- * jinja_parse_expression.c. Nobody else includes this. */
-#ifndef ENGINE_JINJA_PARSE_H
-#define ENGINE_JINJA_PARSE_H
+ * jinja_expression.c. Nobody else includes this. */
+#ifndef ENGINE_JINJA_PARSER_STATE_H
+#define ENGINE_JINJA_PARSER_STATE_H
 
 #include "engine/jinja_lexer.h"
 #include "engine/jinja_parser.h"

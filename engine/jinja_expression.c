@@ -6,7 +6,7 @@
  * The last two lines are Jinja's surprise: filters bind closer than arithmetic, so `1 + x|length`
  * adds to a length, and `-1|abs` is 1. Keywords are ordinary names where no keyword can stand. */
 #include "engine/jinja_filters.h"
-#include "engine/jinja_parse.h"
+#include "engine/jinja_parser_state.h"
 #include "engine/jinja_predicates.h"
 
 static bool parse_or(struct jinja_parse *p, struct jinja_node **ret);
