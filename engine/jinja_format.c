@@ -86,29 +86,31 @@ static void group_thousands(const char *digits, size_t len, struct buf *b) {
 }
 
 static bool format_int(struct jinja_run *run, const struct spec *s, int64_t v, struct buf *b) {
-    char digits[80];
-    uint64_t magnitude = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    size_t n = 0;
-    if (s->type == 'b') {
-        int bits = 64 - (magnitude ? __builtin_clzll(magnitude) : 63);
-        n = s->alternate ? (size_t)sprintf(digits, "0b") : 0;
-        for (int i = bits - 1; i >= 0; i--)
-            digits[n++] = (char)('0' + ((magnitude >> i) & 1));
-        digits[n] = '\0';
-    } else if (s->type == 'x' || s->type == 'X') {
-        const char *prefix = !s->alternate ? "" : s->type == 'x' ? "0x" : "0X";
-        n = (size_t)sprintf(digits, s->type == 'x' ? "%s%llx" : "%s%llX", prefix,
-                            (unsigned long long)magnitude);
-    } else if (s->type == 'o') {
-        n = (size_t)sprintf(digits, "%s%llo", s->alternate ? "0o" : "",
-                            (unsigned long long)magnitude);
-    } else {
-        n = (size_t)sprintf(digits, "%llu", (unsigned long long)magnitude);
-    }
+    AUTO_BUF digits = BUF_INIT;
     AUTO_BUF grouped = BUF_INIT;
+    unsigned long long magnitude = v < 0 ? 0 - (unsigned long long)v : (unsigned long long)v;
+    if (s->alternate && s->type && strchr("bxXo", s->type))
+        buf_printf(&digits, "0%c", s->type);
+    switch (s->type) {
+    case 'b':
+        for (int i = magnitude ? 63 - __builtin_clzll(magnitude) : 0; i >= 0; i--)
+            buf_putc(&digits, (char)('0' + ((magnitude >> i) & 1)));
+        break;
+    case 'x':
+        buf_printf(&digits, "%llx", magnitude);
+        break;
+    case 'X':
+        buf_printf(&digits, "%llX", magnitude);
+        break;
+    case 'o':
+        buf_printf(&digits, "%llo", magnitude);
+        break;
+    default:
+        buf_printf(&digits, "%llu", magnitude);
+    }
     if (!s->comma)
-        return pad(run, s, v < 0, digits, n, true, b);
-    group_thousands(digits, n, &grouped);
+        return pad(run, s, v < 0, digits.data, digits.len, true, b);
+    group_thousands(digits.data, digits.len, &grouped);
     return pad(run, s, v < 0, grouped.data, grouped.len, true, b);
 }
 

@@ -12,21 +12,21 @@
 #include "engine/jinja_ast.h"
 #include "engine/jinja_text.h"
 
-size_t jinja_print_float(double d, char *text) {
+size_t jinja_print_float(double d, char text[JINJA_FLOAT_BYTES_MAX]) {
+    const size_t size = JINJA_FLOAT_BYTES_MAX;
     if (isnan(d) || isinf(d))
-        return (size_t)sprintf(text, "%s", isnan(d) ? "nan" : d < 0 ? "-inf" : "inf");
+        return (size_t)snprintf(text, size, "%s", isnan(d) ? "nan" : d < 0 ? "-inf" : "inf");
     char digits[JINJA_FLOAT_BYTES_MAX];
     int precision = 1;
     do
         snprintf(digits, sizeof(digits), "%.*e", precision - 1, d);
     while (strtod(digits, NULL) != d && precision++ < 17);
-    int exponent = atoi(strchr(digits, 'e') + 1);
-    if (exponent >= 16 || exponent < -4) {
-        char *e = strchr(digits, 'e');
-        return (size_t)sprintf(text, "%.*se%+03d", (int)(e - digits), digits, exponent);
-    }
+    const char *e = strchr(digits, 'e');
+    int exponent = (int)strtol(e + 1, NULL, 10);
+    if (exponent >= 16 || exponent < -4)
+        return (size_t)snprintf(text, size, "%.*se%+03d", (int)(e - digits), digits, exponent);
     int decimals = precision - 1 - exponent;
-    return (size_t)sprintf(text, "%.*f", decimals > 1 ? decimals : 1, d);
+    return (size_t)snprintf(text, size, "%.*f", decimals > 1 ? decimals : 1, d);
 }
 
 /* The common start of every step down: budget, depth and size. */

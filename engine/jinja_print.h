@@ -14,7 +14,7 @@ MUST_CHECK bool jinja_to_string(struct jinja_run *run, struct jinja_value v,
 
 /* The shortest text that reads back as d, in Python's form: "1.0", "1e+16", "inf". */
 enum { JINJA_FLOAT_BYTES_MAX = 32 };
-size_t jinja_print_float(double d, char *text);
+size_t jinja_print_float(double d, char text[JINJA_FLOAT_BYTES_MAX]);
 
 struct jinja_json_options {
     bool escape_ascii, sort_keys;
