@@ -98,7 +98,8 @@ void http_each_header(const struct http_exchange *x,
                       void (*fn)(void *user, const char *name, const char *value), void *user);
 
 /* The answer. Headers first (any time before the reply), then one reply. */
-void http_set_header(struct http_exchange *x, const char *name, const char *value);
+void http_set_header(struct http_exchange *x, const char *name, const char *value); /* replaces */
+void http_add_header(struct http_exchange *x, const char *name, const char *value);
 void http_add_warning(struct http_exchange *x, const char *text); /* Warning: 299 - "text" */
 void http_reply(struct http_exchange *x, int status, const char *content_type, const void *body,
                 size_t len); /* copies body */

@@ -147,6 +147,15 @@ void http_set_header(struct http_exchange *x, const char *name, const char *valu
     (*at)->value = arena_strdup(x->arena, value);
 }
 
+void http_add_header(struct http_exchange *x, const char *name, const char *value) {
+    struct http_field **at = &x->out_headers;
+    while (*at)
+        at = &(*at)->next;
+    *at = arena_alloc(x->arena, sizeof(**at));
+    (*at)->name = arena_strdup(x->arena, name);
+    (*at)->value = arena_strdup(x->arena, value);
+}
+
 void http_add_warning(struct http_exchange *x, const char *text) {
     AUTO_BUF b = BUF_INIT;
     buf_puts(&b, "299 - \"");
@@ -156,12 +165,7 @@ void http_add_warning(struct http_exchange *x, const char *text) {
         buf_putc(&b, (unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text);
     }
     buf_putc(&b, '"');
-    struct http_field **at = &x->out_headers;
-    while (*at)
-        at = &(*at)->next;
-    *at = arena_alloc(x->arena, sizeof(**at));
-    (*at)->name = "Warning";
-    (*at)->value = arena_strdup(x->arena, b.data);
+    http_add_header(x, "Warning", b.data);
 }
 
 void http_set_stream_length(struct http_exchange *x, uint64_t len) {

@@ -1,0 +1,39 @@
+/* The gateway: the data plane's front door. Finds the InferenceService a request is for (route.h),
+ * relays it to a replica (relay.h), and answers for itself: /healthz, /readyz, /metrics, the list
+ * of all models (/v1/models), and liveness in the Open Inference Protocol (/v2, /v2/health/...). A
+ * host that names a service gets only that service's own answers. */
+#ifndef API_GATEWAY_H
+#define API_GATEWAY_H
+
+#include "core/base/metrics.h"
+#include "core/control/traffic.h"
+#include "core/http.h"
+
+struct gateway;
+
+enum {
+    GATEWAY_QUEUE_MAX = 1000, /* defaults of the options below */
+    GATEWAY_HOLD_SECONDS = 60,
+    GATEWAY_BODY_BYTES_MAX = 64 << 20,
+};
+
+struct gateway_options {
+    const char *listen;      /* as http_server_options */
+    struct traffic *traffic; /* borrowed, like metrics and tls, for the gateway's life */
+    struct metrics *metrics; /* NULL: its own; shown at /metrics */
+    struct tls *tls;         /* NULL: plain */
+    int64_t queue_max;       /* 0: GATEWAY_QUEUE_MAX; requests held per service */
+    int64_t hold_ms;         /* 0: GATEWAY_HOLD_SECONDS */
+    int64_t body_bytes_max;  /* 0: GATEWAY_BODY_BYTES_MAX */
+};
+
+MUST_CHECK enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_gateway,
+                                   struct error *err);
+const char *gateway_address(const struct gateway *g); /* "127.0.0.1:8080"; borrowed */
+void gateway_drain(struct gateway *g);                /* refuses new requests; streams go on */
+uint32_t gateway_num_open(const struct gateway *g);
+/* Cuts what is left. */
+void gateway_stop(struct gateway *g);
+DEFINE_AUTO(gateway, gateway_stop)
+
+#endif

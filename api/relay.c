@@ -1,0 +1,690 @@
+/* From a routed request to its answer, in one thread.
+ *
+ *              ┌────────────── no replica has room ─────────────┐
+ *   submit ─▶ dispatch ─▶ send ─▶ head ─▶ bytes ─▶ end           ▼
+ *                ▲          │ failed before a byte: once more   hold ─▶ 503 after hold_ms
+ *                └──────────┴───────────────────────────────────┘ table changed, a request ended
+ *
+ * Everything about a request belongs to this thread. Server threads only leave signals (new, client
+ * gone, drained) on a list and wake it. A signalled request cannot vanish: it is freed here, after
+ * its exchange was let go, and http.h promises that no callback runs after that.
+ *
+ * Retry: the body is whole in memory and inference changes nothing, so a request whose replica
+ * failed before the head of an answer is sent again, once, to another replica; when there is none,
+ * it is held like one that came while replicas start. After the first byte there is no second try:
+ * an event stream gets an error event (if it stands between two events), and in every case the
+ * connection is cut, so that the client cannot take the half for the whole.
+ *
+ * Holds: one queue per service, first come first served, bounded by queue_max. */
+#include "api/relay.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "api/openai_json.h"
+#include "api/upstream.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+
+enum { SIGNAL_NEW = 1, SIGNAL_GONE = 2, SIGNAL_DRAINED = 4 };
+enum { CLIENT_GONE_STATUS = 499, RETRY_AFTER_SECONDS = 2 };
+
+struct relay_request {
+    struct relay *relay;
+    struct http_exchange *x; /* NULL: answered */
+    char *ns, *name, *target;
+    int64_t start_ns;
+
+    struct upstream_call *call;      /* NULL: not with a replica */
+    struct traffic_replica *replica; /* counted in its in_flight; a reference */
+    struct traffic_replica *avoid;   /* failed us; a reference */
+    bool retried;
+
+    int status; /* of the answer; 0: none yet */
+    bool begun; /* the head went to the client */
+    char *content_type;
+    bool is_events; /* text/event-stream */
+    char tail[2];   /* last bytes relayed: "\n\n" stands between two events */
+
+    struct hold *hold; /* the queue it waits in */
+    int64_t hold_until_ms;
+    struct relay_request *hold_prev, *hold_next;
+    struct relay_request *prev, *next; /* of all requests */
+
+    unsigned signals; /* these three are guarded by the relay's lock */
+    bool signalled;
+    struct relay_request *signal_prev, *signal_next;
+};
+
+/* Requests of one service that wait for a replica. */
+struct hold {
+    char *ns, *name;
+    struct relay_request *first, *last;
+    uint32_t len;
+    struct hold *next;
+};
+
+struct relay {
+    struct relay_options opt;
+    struct upstream *upstream;
+    pthread_t thread;
+    _Atomic bool quit, table_changed;
+    uint64_t ticket;
+    struct relay_request *requests;
+    struct hold *holds;
+
+    pthread_mutex_t lock;
+    struct relay_request *signal_first, *signal_last;
+};
+
+/* ---- metrics ---- */
+
+static const struct metric_family requests_total = {
+    .type = METRIC_COUNTER,
+    .name = "inferd_gateway_requests_total",
+    .help = "Requests answered, by HTTP status (499: the client left).",
+    .labels = {"namespace", "inferenceservice", "code"},
+};
+static const struct metric_family in_flight = {
+    .type = METRIC_GAUGE,
+    .name = "inferd_gateway_requests_in_flight",
+    .help = "Requests not answered yet, held ones included.",
+    .labels = {"namespace", "inferenceservice"},
+};
+static const struct metric_family held = {
+    .type = METRIC_GAUGE,
+    .name = "inferd_gateway_requests_held",
+    .help = "Requests that wait for a replica.",
+    .labels = {"namespace", "inferenceservice"},
+};
+static const struct metric_family retries_total = {
+    .type = METRIC_COUNTER,
+    .name = "inferd_gateway_retries_total",
+    .help = "Requests sent again after a replica failed before it answered.",
+    .labels = {"namespace", "inferenceservice"},
+};
+static const struct metric_family duration = {
+    .type = METRIC_HISTOGRAM,
+    .name = "inferd_gateway_request_duration_seconds",
+    .help = "From the request to the last byte of its answer.",
+    .labels = {"namespace", "inferenceservice"},
+    .buckets = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
+};
+
+static struct metric *series(struct relay_request *rq, const struct metric_family *family) {
+    return metrics_get(rq->relay->opt.metrics, family, (const char *[]){rq->ns, rq->name});
+}
+
+void relay_count(struct metrics *m, const char *ns, const char *name, int status) {
+    char code[16];
+    snprintf(code, sizeof(code), "%d", status);
+    const char *values[] = {ns ? ns : "", name ? name : "", code};
+    metric_add(metrics_get(m, &requests_total, values), 1);
+}
+
+/* ---- signals ---- */
+
+static void signal_request(struct relay_request *rq, unsigned what) {
+    struct relay *r = rq->relay;
+    pthread_mutex_lock(&r->lock);
+    rq->signals |= what;
+    if (!rq->signalled) {
+        rq->signalled = true;
+        rq->signal_prev = r->signal_last;
+        rq->signal_next = NULL;
+        if (r->signal_last)
+            r->signal_last->signal_next = rq;
+        else
+            r->signal_first = rq;
+        r->signal_last = rq;
+    }
+    pthread_mutex_unlock(&r->lock);
+    upstream_wake(r->upstream);
+}
+
+/* Called with the lock held. */
+static void unlist_signal(struct relay_request *rq) {
+    struct relay *r = rq->relay;
+    if (!rq->signalled)
+        return;
+    rq->signalled = false;
+    if (rq->signal_prev)
+        rq->signal_prev->signal_next = rq->signal_next;
+    else
+        r->signal_first = rq->signal_next;
+    if (rq->signal_next)
+        rq->signal_next->signal_prev = rq->signal_prev;
+    else
+        r->signal_last = rq->signal_prev;
+}
+
+static struct relay_request *next_signal(struct relay *r, unsigned *ret_what) {
+    pthread_mutex_lock(&r->lock);
+    struct relay_request *rq = r->signal_first;
+    if (rq) {
+        unlist_signal(rq);
+        *ret_what = rq->signals;
+        rq->signals = 0;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return rq;
+}
+
+static void on_gone(struct http_exchange *x, void *user) {
+    signal_request(user, SIGNAL_GONE);
+}
+
+static void on_drained(struct http_exchange *x, void *user) {
+    signal_request(user, SIGNAL_DRAINED);
+}
+
+/* ---- holds ---- */
+
+static struct hold *find_hold(struct relay *r, const char *ns, const char *name) {
+    for (struct hold *h = r->holds; h; h = h->next)
+        if (!strcmp(h->ns, ns) && !strcmp(h->name, name))
+            return h;
+    return NULL;
+}
+
+static struct hold *get_hold(struct relay *r, const char *ns, const char *name) {
+    struct hold *h = find_hold(r, ns, name);
+    if (h)
+        return h;
+    h = mem_alloc(sizeof(*h));
+    h->ns = mem_strdup(ns);
+    h->name = mem_strdup(name);
+    h->next = r->holds;
+    r->holds = h;
+    return h;
+}
+
+static void hold_remove(struct relay_request *rq) {
+    struct hold *h = rq->hold;
+    if (!h)
+        return;
+    if (rq->hold_prev)
+        rq->hold_prev->hold_next = rq->hold_next;
+    else
+        h->first = rq->hold_next;
+    if (rq->hold_next)
+        rq->hold_next->hold_prev = rq->hold_prev;
+    else
+        h->last = rq->hold_prev;
+    rq->hold = NULL;
+    h->len--;
+    metric_add(series(rq, &held), -1);
+}
+
+static void hold_append(struct hold *h, struct relay_request *rq) {
+    rq->hold = h;
+    rq->hold_prev = h->last;
+    rq->hold_next = NULL;
+    if (h->last)
+        h->last->hold_next = rq;
+    else
+        h->first = rq;
+    h->last = rq;
+    h->len++;
+    if (!rq->hold_until_ms) /* a second hold does not start the clock again */
+        rq->hold_until_ms = clock_mono_ms() + rq->relay->opt.hold_ms;
+    metric_add(series(rq, &held), 1);
+}
+
+/* Empty queues go: services come and go as well. */
+static void drop_empty_holds(struct relay *r) {
+    struct hold **at = &r->holds;
+    while (*at) {
+        struct hold *h = *at;
+        if (h->len) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        free(h->ns);
+        free(h->name);
+        free(h);
+    }
+}
+
+/* ---- the end of a request ---- */
+
+static void leave_replica(struct relay_request *rq) {
+    upstream_call_destroy(steal(rq->call));
+    if (rq->replica) {
+        rq->replica->in_flight--;
+        traffic_replica_unref(steal(rq->replica));
+        if (rq->relay->holds) /* its room may be what a held request waits for */
+            rq->relay->table_changed = true;
+    }
+}
+
+static void log_end(const struct relay_request *rq, const char *pod, double seconds) {
+    log_info("request relayed",
+             "request=%s namespace=%s inferenceservice=%s pod=%s path=%s status=%d ms=%.1f%s",
+             rq->x ? http_request_id(rq->x) : "", rq->ns, rq->name, pod, rq->target, rq->status,
+             seconds * 1e3, rq->retried ? " retried=1" : "");
+}
+
+/* Frees; the exchange must have its answer already (x NULL). */
+static void request_free(struct relay_request *rq) {
+    struct relay *r = rq->relay;
+    hold_remove(rq);
+    leave_replica(rq);
+    traffic_replica_unref(rq->avoid);
+    pthread_mutex_lock(&r->lock);
+    unlist_signal(rq);
+    pthread_mutex_unlock(&r->lock);
+    if (rq->prev)
+        rq->prev->next = rq->next;
+    else
+        r->requests = rq->next;
+    if (rq->next)
+        rq->next->prev = rq->prev;
+    free(rq->ns);
+    free(rq->name);
+    free(rq->target);
+    free(rq->content_type);
+    free(rq);
+}
+
+/* Counts and logs; called while the exchange is still there. */
+static void account(struct relay_request *rq) {
+    double seconds = (double)(clock_mono_ns() - rq->start_ns) / 1e9;
+    relay_count(rq->relay->opt.metrics, rq->ns, rq->name, rq->status);
+    metric_add(series(rq, &in_flight), -1);
+    metric_observe(series(rq, &duration), seconds);
+    log_end(rq, rq->replica ? rq->replica->pod : "", seconds);
+}
+
+/* The answer never began: it is this error. */
+static void fail(struct relay_request *rq, const struct error *err) {
+    rq->status = openai_status(err->code);
+    account(rq);
+    openai_reply_error(steal(rq->x), err);
+    request_free(rq);
+}
+
+/* The answer is complete, or is cut where it stands. */
+static void end_stream(struct relay_request *rq, bool complete) {
+    account(rq);
+    struct http_exchange *x = steal(rq->x);
+    if (complete)
+        http_stream_end(x);
+    else
+        http_stream_abort(x);
+    request_free(rq);
+}
+
+static void client_gone(struct relay_request *rq) {
+    rq->status = CLIENT_GONE_STATUS;
+    if (rq->begun) {
+        end_stream(rq, false);
+        return;
+    }
+    struct error err = ERROR_INIT;
+    err_set(&err, ERR_CANCELLED, "the client left");
+    fail(rq, &err);
+}
+
+/* ---- the answer ---- */
+
+static bool is_hop_by_hop(const char *name) {
+    static const char *const names[] = {"Connection",
+                                        "Keep-Alive",
+                                        "Proxy-Authenticate",
+                                        "Proxy-Authorization",
+                                        "Proxy-Connection",
+                                        "TE",
+                                        "Trailer",
+                                        "Transfer-Encoding",
+                                        "Upgrade"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcasecmp(name, names[i]))
+            return true;
+    return false;
+}
+
+static void on_header(void *user, const char *name, const char *value) {
+    struct relay_request *rq = user;
+    if (!strcasecmp(name, "Content-Type")) {
+        free(rq->content_type);
+        rq->content_type = mem_strdup(value);
+    } else if (!strcasecmp(name, "Content-Length")) {
+        http_set_stream_length(rq->x, strtoull(value, NULL, 10));
+    } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") &&
+               strcasecmp(name, "X-Request-Id")) {
+        http_add_header(rq->x, name, value);
+    }
+}
+
+static void on_head(void *user, int status) {
+    struct relay_request *rq = user;
+    struct http_stream_callbacks cb = {.on_gone = on_gone, .on_drained = on_drained, .user = rq};
+    rq->status = status;
+    rq->begun = true;
+    rq->is_events = rq->content_type && !strncasecmp(rq->content_type, "text/event-stream",
+                                                     strlen("text/event-stream"));
+    rq->tail[0] = rq->tail[1] = '\n';
+    if (status == 204 || status == 304)
+        http_set_stream_length(rq->x, 0); /* no body, whatever was said */
+    http_stream_begin(rq->x, status, rq->content_type, &cb);
+}
+
+static enum upstream_take on_body(void *user, const char *data, size_t len) {
+    struct relay_request *rq = user;
+    if (!http_stream_write(rq->x, data, len))
+        return http_stream_gone(rq->x) ? UPSTREAM_CANCEL : UPSTREAM_PAUSE;
+    if (len >= 2)
+        memcpy(rq->tail, data + len - 2, 2);
+    else if (len)
+        memcpy(rq->tail, (char[]){rq->tail[1], data[0]}, 2);
+    return UPSTREAM_TAKEN;
+}
+
+static void dispatch(struct relay_request *rq);
+
+/* The replica broke off in the middle: say so where that is possible. */
+static void answer_cut(struct relay_request *rq, const char *message) {
+    struct log_quoted q;
+    log_warn("replica broke off an answer", "request=%s pod=%s error=%s", http_request_id(rq->x),
+             rq->replica->pod, log_quote(&q, message));
+    if (rq->is_events && rq->tail[0] == '\n' && rq->tail[1] == '\n') {
+        struct error err = ERROR_INIT;
+        err_set(&err, ERR_UNAVAILABLE, "replica %s ended in the middle of the answer",
+                rq->replica->pod);
+        AUTO_BUF event = BUF_INIT;
+        buf_puts(&event, "data: ");
+        openai_error_body(&err, http_request_id(rq->x), &event);
+        while (event.len && event.data[event.len - 1] == '\n')
+            event.len--;
+        buf_puts(&event, "\n\n");
+        http_stream_write(rq->x, event.data, event.len);
+    }
+    end_stream(rq, false);
+}
+
+/* Failed before the head: another replica may do better, once. */
+static void try_again(struct relay_request *rq, enum upstream_end end, const char *message) {
+    struct log_quoted q;
+    log_warn("replica failed before it answered", "request=%s pod=%s error=%s retry=%d",
+             http_request_id(rq->x), rq->replica->pod, log_quote(&q, message), !rq->retried);
+    if (rq->retried) {
+        struct error err = ERROR_INIT;
+        err_set(&err, ERR_UNAVAILABLE, "replica %s %s", rq->replica->pod,
+                end == UPSTREAM_UNREACHABLE ? "cannot be reached" : "ended before it answered");
+        err.retry_after_seconds = RETRY_AFTER_SECONDS;
+        fail(rq, &err);
+        return;
+    }
+    rq->retried = true;
+    metric_add(series(rq, &retries_total), 1);
+    rq->avoid = traffic_replica_ref(rq->replica);
+    leave_replica(rq);
+    dispatch(rq);
+}
+
+static void on_done(void *user, enum upstream_end end, const char *message) {
+    struct relay_request *rq = user;
+    if (end == UPSTREAM_COMPLETE)
+        end_stream(rq, true);
+    else if (!rq->begun)
+        try_again(rq, end, message);
+    else if (http_stream_gone(rq->x))
+        client_gone(rq);
+    else
+        answer_cut(rq, message);
+}
+
+/* ---- the request ---- */
+
+/* Connection may name further headers that are meant for this hop only. */
+static bool named_by_connection(const char *connection, const char *name) {
+    size_t name_len = strlen(name);
+    for (const char *p = connection; p && *p;) {
+        p += strspn(p, ", \t");
+        size_t len = strcspn(p, ", \t");
+        if (len == name_len && !strncasecmp(p, name, len))
+            return true;
+        p += len;
+    }
+    return false;
+}
+
+static void copy_header(void *user, const char *name, const char *value) {
+    struct relay_request *rq = user;
+    if (is_hop_by_hop(name) || !strcasecmp(name, "Content-Length") || !strcasecmp(name, "Expect") ||
+        !strcasecmp(name, "X-Request-Id") ||
+        named_by_connection(http_header(rq->x, "Connection"), name))
+        return;
+    upstream_call_header(rq->call, name, value);
+}
+
+static void send_to(struct relay_request *rq, struct traffic_replica *replica) {
+    static const struct upstream_callbacks cb = {
+        .on_header = on_header, .on_head = on_head, .on_body = on_body, .on_done = on_done};
+    rq->replica = traffic_replica_ref(replica);
+    replica->in_flight++;
+    replica->requests_total++;
+    struct upstream_request request = {
+        .uds_path = replica->uds_path, .method = http_method(rq->x), .target = rq->target};
+    request.body = http_body(rq->x, &request.body_len);
+    rq->call = upstream_call_create(rq->relay->upstream, &request, &cb, rq);
+    http_each_header(rq->x, copy_header, rq);
+    upstream_call_header(rq->call, "X-Request-Id", http_request_id(rq->x));
+    upstream_call_start(rq->call);
+}
+
+static bool lists(const struct traffic_service *s, const struct traffic_replica *replica) {
+    for (uint32_t i = 0; i < s->num_revisions; i++)
+        for (uint32_t k = 0; k < s->revisions[i].num_replicas; k++)
+            if (s->revisions[i].replicas[k] == replica)
+                return true;
+    return false;
+}
+
+static bool try_send(struct relay_request *rq, const struct traffic_service *s) {
+    if (rq->avoid && !lists(s, rq->avoid)) /* if it comes back it is another process */
+        traffic_replica_unref(steal(rq->avoid));
+    struct traffic_replica *replica = traffic_pick_except(s, rq->relay->ticket, rq->avoid, NULL);
+    if (!replica)
+        return false;
+    rq->relay->ticket++;
+    hold_remove(rq);
+    send_to(rq, replica);
+    return true;
+}
+
+/* Why a request of this service cannot be sent now and need not wait either. OK: it may wait. */
+static enum errc hopeless(const struct traffic_service *s, const char *ns, const char *name,
+                          struct error *err) {
+    if (!s)
+        return err_set(err, ERR_NOT_FOUND, "InferenceService %s in namespace %s was deleted", name,
+                       ns);
+    if (s->waiting_may_help || traffic_num_ready(s))
+        return OK;
+    err_set(err, ERR_UNAVAILABLE, "InferenceService %s in namespace %s is not ready: %s", name, ns,
+            s->not_ready_reason ? s->not_ready_reason : "it has no replica");
+    err->retry_after_seconds = RETRY_AFTER_SECONDS;
+    return err->code;
+}
+
+static void dispatch(struct relay_request *rq) {
+    struct relay *r = rq->relay;
+    AUTO(traffic_table) table = traffic_current(r->opt.traffic);
+    const struct traffic_service *s = traffic_find(table, rq->ns, rq->name);
+    struct error err = ERROR_INIT;
+    const struct hold *h = find_hold(r, rq->ns, rq->name);
+    uint32_t num_held = h ? h->len : 0;
+    if (s && !num_held && try_send(rq, s)) /* no overtaking */
+        return;
+    if (hopeless(s, rq->ns, rq->name, &err)) {
+        fail(rq, &err);
+        return;
+    }
+    if (num_held >= r->opt.queue_max) {
+        err_set(&err, ERR_EXHAUSTED,
+                "%u requests wait for replicas of InferenceService %s in namespace %s already",
+                num_held, rq->name, rq->ns);
+        err.retry_after_seconds = RETRY_AFTER_SECONDS;
+        fail(rq, &err);
+        return;
+    }
+    hold_append(get_hold(r, rq->ns, rq->name), rq);
+}
+
+static void serve_hold(struct relay *r, struct hold *h, const struct traffic_table *table) {
+    const struct traffic_service *s = traffic_find(table, h->ns, h->name);
+    struct relay_request *next;
+    for (struct relay_request *rq = h->first; rq; rq = next) {
+        next = rq->hold_next;
+        struct error err = ERROR_INIT;
+        if (hopeless(s, h->ns, h->name, &err))
+            fail(rq, &err);
+        else if (!try_send(rq, s) && !rq->avoid)
+            return; /* no room; one that avoids a replica does not speak for those behind it */
+    }
+}
+
+static void serve_holds(struct relay *r) {
+    AUTO(traffic_table) table = traffic_current(r->opt.traffic);
+    for (struct hold *h = r->holds; h; h = h->next)
+        serve_hold(r, h, table);
+    drop_empty_holds(r);
+}
+
+static void expire_holds(struct relay *r, int64_t now_ms) {
+    for (struct hold *h = r->holds; h; h = h->next) {
+        struct relay_request *next;
+        for (struct relay_request *rq = h->first; rq; rq = next) {
+            next = rq->hold_next;
+            if (now_ms < rq->hold_until_ms)
+                continue;
+            struct error err = ERROR_INIT;
+            err_set(&err, ERR_UNAVAILABLE,
+                    "no replica of InferenceService %s in namespace %s became free within %lld s",
+                    rq->name, rq->ns, (long long)(r->opt.hold_ms / 1000));
+            err.retry_after_seconds = RETRY_AFTER_SECONDS;
+            fail(rq, &err);
+        }
+    }
+}
+
+/* ---- the thread ---- */
+
+static int wait_ms(const struct relay *r) {
+    if (r->table_changed)
+        return 0;
+    int64_t at_ms = INT64_MAX;
+    for (const struct hold *h = r->holds; h; h = h->next)
+        for (const struct relay_request *rq = h->first; rq; rq = rq->hold_next)
+            if (rq->hold_until_ms < at_ms)
+                at_ms = rq->hold_until_ms;
+    int64_t left_ms = at_ms - clock_mono_ms();
+    return at_ms == INT64_MAX ? -1 : left_ms < 0 ? 0 : (int)left_ms;
+}
+
+static void on_signal(struct relay_request *rq, unsigned what) {
+    if (what & SIGNAL_NEW) {
+        struct relay *r = rq->relay;
+        rq->next = r->requests;
+        if (rq->next)
+            rq->next->prev = rq;
+        r->requests = rq;
+    }
+    if (what & SIGNAL_GONE)
+        client_gone(rq);
+    else if (what & SIGNAL_NEW)
+        dispatch(rq);
+    else if (rq->call)
+        upstream_call_resume(rq->call);
+}
+
+static void *relay_main(void *user) {
+    struct relay *r = user;
+    pthread_setname_np(pthread_self(), "relay");
+    while (!r->quit) {
+        upstream_run(r->upstream, wait_ms(r));
+        unsigned what;
+        struct relay_request *rq;
+        while ((rq = next_signal(r, &what)))
+            on_signal(rq, what);
+        if (atomic_exchange(&r->table_changed, false))
+            serve_holds(r);
+        expire_holds(r, clock_mono_ms());
+    }
+    struct relay_request *rq;
+    unsigned what;
+    while ((rq = next_signal(r, &what)))
+        on_signal(rq, what | SIGNAL_GONE); /* their server is stopped */
+    struct error err = ERROR_INIT;
+    err_set(&err, ERR_UNAVAILABLE, "the gateway is shutting down");
+    while (r->requests) {
+        if (r->requests->begun)
+            end_stream(r->requests, false);
+        else
+            fail(r->requests, &err);
+    }
+    drop_empty_holds(r);
+    return NULL;
+}
+
+static void on_table_changed(void *user) {
+    struct relay *r = user;
+    r->table_changed = true;
+    upstream_wake(r->upstream);
+}
+
+/* ---- public ---- */
+
+enum errc relay_start(const struct relay_options *opt, struct relay **ret_relay,
+                      struct error *err) {
+    struct relay *r = mem_alloc(sizeof(*r));
+    r->opt = *opt;
+    pthread_mutex_init(&r->lock, NULL);
+    enum errc rc = upstream_create(&r->upstream, err);
+    if (!rc) {
+        int thread_rc = pthread_create(&r->thread, NULL, relay_main, r);
+        if (thread_rc)
+            rc = err_set(err, ERR_INTERNAL, "gateway: start the relay thread: %s",
+                         strerror(thread_rc));
+    }
+    if (rc) {
+        upstream_destroy(r->upstream);
+        pthread_mutex_destroy(&r->lock);
+        free(r);
+        return rc;
+    }
+    traffic_on_change(r->opt.traffic, on_table_changed, r);
+    *ret_relay = r;
+    return OK;
+}
+
+void relay_stop(struct relay *r) {
+    if (!r)
+        return;
+    traffic_off_change(r->opt.traffic, r);
+    r->quit = true;
+    upstream_wake(r->upstream);
+    pthread_join(r->thread, NULL);
+    upstream_destroy(r->upstream);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+/* Called in a server thread; from the signal on the request is the relay thread's. */
+void relay_submit(struct relay *r, struct http_exchange *x, const char *ns, const char *name,
+                  const char *target) {
+    struct relay_request *rq = mem_alloc(sizeof(*rq));
+    rq->relay = r;
+    rq->x = x;
+    rq->ns = mem_strdup(ns);
+    rq->name = mem_strdup(name);
+    rq->target = mem_strdup(target);
+    rq->start_ns = clock_mono_ns();
+    metric_add(series(rq, &in_flight), 1);
+    http_on_gone(x, on_gone, rq);
+    signal_request(rq, SIGNAL_NEW);
+}
