@@ -128,13 +128,20 @@ static enum errc validate(struct request *rq, const json_t *object, const json_t
     return OK;
 }
 
+/* The text of an error without the field in front of it, which a cause carries by itself. */
+static const char *without_field(const struct error *err) {
+    size_t len = strlen(err->field);
+    bool named = !strncmp(err->text, err->field, len) && !strncmp(err->text + len, ": ", 2);
+    return named ? err->text + len + 2 : err->text;
+}
+
 static enum errc admit(struct request *rq, json_t *object, const json_t *old, struct error *err) {
     if (!rq->kube->opt.admit)
         return OK;
     const char *group = *rq->kind->group ? rq->kind->group : "";
     enum errc code = rq->kube->opt.admit(group, rq->kind->plural, object, old, rq->warnings, err);
     if (code == ERR_INVALID && err->field[0])
-        cause_add(rq->causes, CAUSE_INVALID, err->field, "%s", err->text);
+        cause_add(rq->causes, CAUSE_INVALID, err->field, "%s", without_field(err));
     return code;
 }
 

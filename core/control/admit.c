@@ -163,8 +163,8 @@ static enum errc check_model(const json_t *section, const char *name, struct err
     return check_resources(section, path, err);
 }
 
-/* Exactly one framework, or containers. A kserve-container beside a framework is a second answer to
- * the same question; other containers are sidecars. */
+/* At most one framework; without one, containers. Beside a framework containers are accepted, as
+ * KServe's schema does, and have no effect (isvc_fields.c says so). */
 static enum errc check_implementation(const json_t *predictor, struct error *err) {
     const char *found = NULL;
     for (const char *const *f = isvc_predictor_frameworks(); *f; f++) {
@@ -173,8 +173,8 @@ static enum errc check_implementation(const json_t *predictor, struct error *err
             continue;
         if (found)
             return err_field(err, ERR_INVALID, PREDICTOR,
-                             "spec.predictor: Invalid value: %s and %s: exactly one of model, "
-                             "containers and the framework shorthands may be given",
+                             "spec.predictor: Invalid value: %s and %s: only one of model and the "
+                             "framework shorthands may be given",
                              found, *f);
         found = *f;
         if (check_model(section, *f, err))
@@ -184,13 +184,8 @@ static enum errc check_implementation(const json_t *predictor, struct error *err
     size_t i;
     json_t *c;
     json_array_foreach (containers, i, c) {
-        const char *name = object_str(c, "name"), *image = object_str(c, "image");
+        const char *image = object_str(c, "image");
         AUTO_FREE char *path = mem_printf("spec.predictor.containers[%zu]", i);
-        if (found && name && !strcmp(name, ISVC_CONTAINER_NAME) && image)
-            return err_field(err, ERR_INVALID, PREDICTOR,
-                             "spec.predictor: Invalid value: %s and containers: exactly one of "
-                             "model, containers and the framework shorthands may be given",
-                             found);
         if (!found && (!image || !*image))
             return err_field(err, ERR_INVALID, path, "%s.image: Required value", path);
         if (check_resources(c, path, err))

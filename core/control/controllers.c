@@ -74,6 +74,15 @@ static void enqueue_service_of(struct world *w, const json_t *o) {
         world_enqueue(w, KIND_INFERENCE_SERVICE, object_namespace(o), isvc);
 }
 
+/* A Deployment that recreates waits for the last old pod to be gone. */
+static void enqueue_deployment_of(struct world *w, const json_t *pod) {
+    const char *name = object_str(object_controller_of(pod), "name");
+    AUTO(store_object)
+    set = name ? world_get(w, KIND_REPLICA_SET, object_namespace(pod), name) : NULL;
+    if (set)
+        enqueue_owner(w, set->json);
+}
+
 static void enqueue_gc(struct world *w) {
     workqueue_add(w->queue, KEY_GC, w->mono_ms + CONTROLLERS_GC_DELAY_MS);
 }
@@ -93,6 +102,8 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         enqueue_service_of(w, o);
         if (made_room(e))
             scheduler_retry_pending(w);
+        if (e->type == STORE_DELETED)
+            enqueue_deployment_of(w, o);
         break;
     case KIND_REPLICA_SET:
         enqueue_object(w, kind, o);

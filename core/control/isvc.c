@@ -154,7 +154,8 @@ static void tell_ready(struct world *w, const json_t *was, const json_t *now) {
         event_emit(w, now, EVENT_WARNING, "InferenceServiceNotReady", COMPONENT,
                    "InferenceService [%s] is no longer Ready because of: %s", object_name(now),
                    reason ? reason : "");
-    else if (!is_ready && message && reason && (!old_reason || strcmp(old_reason, reason) != 0))
+    else if (!is_ready && message && reason && strcmp(reason, "MinimumReplicasUnavailable") != 0 &&
+             (!old_reason || strcmp(old_reason, reason) != 0))
         event_emit(w, now, EVENT_WARNING, reason, COMPONENT, "%s", message);
 }
 

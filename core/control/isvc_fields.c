@@ -1,6 +1,7 @@
 /* One table. A row leaves it in the change that gives the field its effect. */
 #include "core/control/isvc_fields.h"
 
+#include "core/control/isvc_predictor.h"
 #include "core/object.h"
 
 struct row {
@@ -90,9 +91,14 @@ void isvc_fields_ignored(const json_t *isvc, json_t *out) {
         }
     }
     size_t i;
+    json_t *model = isvc_predictor_model(isvc);
+    bool has_model = model != NULL;
+    json_decref(model);
     json_array_foreach (json_object_get(predictor, "containers"), i, value) {
         AUTO_FREE char *path = mem_printf("spec.predictor.containers[%zu]", i);
-        if (i == 0)
+        if (has_model)
+            add(out, path, "the model's section says what runs, and one container runs per pod");
+        else if (i == 0)
             check_container(value, path, out);
         else
             add(out, path, "inferd runs one container per pod");

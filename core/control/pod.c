@@ -149,7 +149,7 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_rec
                               struct error *err) {
     json_t *resolved = NULL;
     if (pod_env_resolve(w, pod, &resolved, err))
-        return err_set(err, ERR_UNAVAILABLE, "%s", err->text);
+        return err->code = ERR_UNAVAILABLE; /* not a missing model: that is ERR_NOT_FOUND */
     struct replica_command_options opt = {
         .program = w->program,
         .run_dir = w->run_dir,

@@ -1,0 +1,219 @@
+#include "core/control/fixture_test.h"
+#include "core/control/pod.h"
+
+static const char POD[] =
+    "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
+    "\"inferd/engine\",\"args\":[\"--model\",\"embedded://demo-chat\"]}]},\"status\":{\"phase\":"
+    "\"Pending\"}}";
+
+static json_t *pod(struct fixture *f) {
+    return fixture_get(f, KIND_POD, "p");
+}
+
+static void crashes_back_off_as_kubernetes_does(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_POD, POD);
+    static const int64_t waits[] = {0, 10000, 20000, 40000, 80000, 160000, 300000, 300000};
+    for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
+        fixture_exit(f, fixture_only_process(f), 3, 0, "out of luck");
+        fixture_settle(f);
+        assert_field(pod(f), "status.phase", "Running");
+        if (waits[i]) {
+            assert_int_equal(fixture_num_processes(f), 0);
+            assert_field(pod(f), "status.containerStatuses.0.state.waiting.reason",
+                         "CrashLoopBackOff");
+            assert_int_field(pod(f), "status.containerStatuses.0.restartCount", (int64_t)i);
+            assert_condition(pod(f), "Ready", "False", "ContainersNotReady", "[c]");
+            fixture_advance(f, waits[i] - 1);
+            assert_int_equal(fixture_num_processes(f), 0);
+            fixture_advance(f, 1);
+        }
+        assert_int_equal(fixture_only_process(f)->restart, i + 1);
+        assert_int_field(pod(f), "status.containerStatuses.0.lastState.terminated.exitCode", 3);
+        assert_field(pod(f), "status.containerStatuses.0.lastState.terminated.message",
+                     "out of luck");
+    }
+    /* Ten minutes of running are forgiveness. */
+    fixture_advance(f, 600 * 1000);
+    fixture_exit(f, fixture_only_process(f), 3, 0, "");
+    fixture_settle(f);
+    assert_int_equal(fixture_num_processes(f), 1);
+    assert_true(fixture_events(f, "BackOff", "container c in pod p_default") >= 7);
+}
+
+static void signals_are_told_with_their_exit_code(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_POD, POD);
+    fixture_exit(f, fixture_only_process(f), 137, 9, "");
+    fixture_settle(f);
+    assert_int_field(pod(f), "status.containerStatuses.0.lastState.terminated.exitCode", 137);
+    assert_int_field(pod(f), "status.containerStatuses.0.lastState.terminated.signal", 9);
+    assert_field(pod(f), "status.containerStatuses.0.lastState.terminated.reason", "Error");
+    assert_int_equal(fixture_events(f, "Failed", "signal 9"), 1);
+}
+
+static void restart_policy_never_ends_the_pod(void **state) {
+    struct fixture *f = *state;
+    json_t *o = fixture_json(POD);
+    object_set(o, "spec.restartPolicy", json_string("Never"));
+    AUTO_FREE char *text = json_dumps(o, 0);
+    json_decref(o);
+    fixture_create(f, KIND_POD, text);
+    fixture_exit(f, fixture_only_process(f), 0, 0, "");
+    fixture_pass(f);
+    assert_field(pod(f), "status.phase", "Succeeded");
+    assert_field(pod(f), "status.containerStatuses.0.state.terminated.reason", "Completed");
+    assert_int_equal(fixture_num_processes(f), 0);
+    fixture_delete(f, KIND_POD, "p", "Background", 30);
+    fixture_pass(f);
+    assert_null(pod(f));
+}
+
+static void a_deleted_pod_drains_before_it_is_stopped(void **state) {
+    struct fixture *f = *state;
+    f->stops_at_once = false;
+    fixture_create(f, KIND_POD, POD);
+    struct fake_process *p = fixture_only_process(f);
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+    fixture_delete(f, KIND_POD, "p", "Background", 17);
+    assert_condition(pod(f), "Ready", "False", NULL, NULL);
+    assert_int_equal(p->grace_ms, -1); /* not asked to stop yet */
+    fixture_advance(f, POD_DRAIN_DELAY_MS);
+    assert_int_equal(p->grace_ms, 17000);
+    assert_condition(pod(f), "Ready", "False", NULL, NULL); /* still there */
+    assert_int_equal(fixture_events(f, "Killing", "Stopping container c"), 1);
+    fixture_exit(f, p, 0, 0, "");
+    fixture_settle(f);
+    assert_null(pod(f));
+    assert_int_equal(fixture_num_processes(f), 0);
+}
+
+static void a_pod_that_vanished_leaves_no_process(void **state) {
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+    f->stops_at_once = false;
+    fixture_create(f, KIND_POD, POD);
+    struct fake_process *p = fixture_only_process(f);
+    assert_int_equal(store_delete(f->store, "core/pods/default/p", STORE_EXPECT_ANY, NULL, &err),
+                     OK);
+    /* And another of the same name comes at once. */
+    fixture_create(f, KIND_POD, POD);
+    assert_int_equal(p->grace_ms, 0);
+    assert_int_equal(fixture_num_processes(f), 2);
+    fixture_exit(f, p, 137, 9, "");
+    fixture_settle(f);
+    assert_int_equal(fixture_num_processes(f), 1);
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+}
+
+static void health_lost_and_found_moves_readiness(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_POD, POD);
+    struct fake_process *p = fixture_only_process(f);
+    fixture_set_phase(f, p, REPLICA_UNREADY);
+    fixture_settle(f);
+    assert_condition(pod(f), "Ready", "False", "ContainersNotReady", NULL);
+    assert_int_equal(fixture_events(f, "Unhealthy", ""), 1);
+    fixture_set_phase(f, p, REPLICA_READY);
+    fixture_settle(f);
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+    assert_int_field(pod(f), "status.containerStatuses.0.restartCount", 0);
+}
+
+static void a_start_that_fails_is_tried_again(void **state) {
+    struct fixture *f = *state;
+    f->start_fails = true;
+    fixture_create(f, KIND_POD, POD);
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.reason", "RunContainerError");
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.message",
+                 "fork: Resource temporarily unavailable");
+    f->start_fails = false;
+    fixture_advance(f, 1000);
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+    assert_int_field(pod(f), "status.containerStatuses.0.restartCount", 0);
+}
+
+static void environment_comes_from_secrets_and_config_maps(void **state) {
+    struct fixture *f = *state;
+    json_t *o = fixture_json(POD);
+    object_set(o, "spec.containers.0.args",
+               json_pack("[s, s, s, s, s, s]", "--model", "embedded://$(WHICH)",
+                         "--served-model-name", "$(PRE_a)", "--seed", "$(SEED)"));
+    object_set(o, "spec.containers.0.env",
+               fixture_json("[{\"name\":\"WHICH\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\","
+                            "\"key\":\"k\"}}},{\"name\":\"SEED\",\"value\":\"7\"}]"));
+    object_set(o, "spec.containers.0.envFrom",
+               fixture_json("[{\"prefix\":\"PRE_\",\"configMapRef\":{\"name\":\"m\"}}]"));
+    AUTO_FREE char *text = json_dumps(o, 0);
+    json_decref(o);
+    fixture_create(f, KIND_CONFIG_MAP, "{\"metadata\":{\"name\":\"m\"},\"data\":{\"a\":\"mine\"}}");
+    fixture_create(f, KIND_POD, text);
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.reason",
+                 "CreateContainerConfigError");
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.message",
+                 "secret \"s\" not found");
+    fixture_create(f, KIND_SECRET,
+                   "{\"metadata\":{\"name\":\"s\"},\"data\":{\"k\":\"ZGVtby1jaGF0\"}}");
+    fixture_advance(f, 10000);
+    const char *argv = fixture_only_process(f)->argv;
+    assert_non_null(strstr(argv, "embedded://demo-chat"));
+    assert_non_null(strstr(argv, "--served-model-name mine --seed 7"));
+}
+
+static void a_daemon_killed_in_back_off_goes_on_with_the_next_number(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_POD, POD);
+    fixture_exit(f, fixture_only_process(f), 1, 0, "");
+    fixture_settle(f);
+    fixture_exit(f, fixture_only_process(f), 1, 0, "");
+    fixture_settle(f);
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.reason", "CrashLoopBackOff");
+    fixture_end_daemon(f);
+    fixture_start_daemon(f);
+    assert_int_equal(fixture_only_process(f)->restart, 2);
+    assert_int_field(pod(f), "status.containerStatuses.0.restartCount", 2);
+}
+
+static void pods_wait_for_room_and_get_it(void **state) {
+    struct fixture *f = *state;
+    json_t *node = fixture_get(f, KIND_NODE, "gpu1");
+    const char *cpu = object_str(node, "status.allocatable.cpu");
+    json_t *o = fixture_json(POD);
+    object_set(o, "spec.containers.0.resources.requests.cpu", json_string(cpu));
+    AUTO_FREE char *first = json_dumps(o, 0);
+    object_set(o, "metadata.name", json_string("q"));
+    AUTO_FREE char *second = json_dumps(o, 0);
+    json_decref(o);
+    json_decref(node);
+    fixture_create(f, KIND_POD, first);
+    fixture_create(f, KIND_POD, second);
+    assert_condition(fixture_get(f, KIND_POD, "q"), "PodScheduled", "False", "Unschedulable",
+                     "1 Insufficient cpu.");
+    fixture_delete(f, KIND_POD, "p", "Background", 30);
+    fixture_pass(f);
+    assert_condition(fixture_get(f, KIND_POD, "q"), "Ready", "True", NULL, NULL);
+    fixture_patch(f, KIND_NODE, "gpu1", "spec.unschedulable", "true");
+    fixture_create(f, KIND_POD, POD);
+    assert_condition(pod(f), "PodScheduled", "False", "Unschedulable",
+                     "node(s) were unschedulable");
+    fixture_delete(f, KIND_POD, "q", "Background", 30);
+    fixture_patch(f, KIND_NODE, "gpu1", "spec.unschedulable", "false");
+    fixture_pass(f);
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        FIXTURE_TEST(crashes_back_off_as_kubernetes_does),
+        FIXTURE_TEST(signals_are_told_with_their_exit_code),
+        FIXTURE_TEST(restart_policy_never_ends_the_pod),
+        FIXTURE_TEST(a_deleted_pod_drains_before_it_is_stopped),
+        FIXTURE_TEST(a_pod_that_vanished_leaves_no_process),
+        FIXTURE_TEST(health_lost_and_found_moves_readiness),
+        FIXTURE_TEST(a_start_that_fails_is_tried_again),
+        FIXTURE_TEST(environment_comes_from_secrets_and_config_maps),
+        FIXTURE_TEST(a_daemon_killed_in_back_off_goes_on_with_the_next_number),
+        FIXTURE_TEST(pods_wait_for_room_and_get_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
