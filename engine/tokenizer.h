@@ -40,7 +40,7 @@ struct tokenizer_encode_options {
     bool parse_special; /* "<|im_end|>" in the text is the token, not eleven characters */
 };
 
-enum { TOKENIZER_TEXT_BYTES_MAX = 64 << 20 };
+enum { TOKENIZER_TEXT_BYTES_MAX = 16 << 20 };
 
 /* Appends the ids of text[0..len) to ids. Invalid UTF-8 becomes U+FFFD per bad byte, or byte
  * tokens. Empty text has no ids, special ones neither. On failure ids is as before. ERR_TOO_LARGE:

@@ -32,7 +32,8 @@ static uint32_t *slot(const struct bpe *b, uint32_t left, uint32_t right) {
 }
 
 void bpe_set_merges(struct bpe *b, struct bpe_merge *merges, uint32_t num_merges) {
-    b->merges = merges;
+    b->merges = mem_realloc(merges, num_merges * sizeof(*merges)); /* give slack back */
+    merges = b->merges;
     b->num_merges = num_merges;
     uint32_t size = 16;
     while (size < num_merges + num_merges / 2)
@@ -104,7 +105,7 @@ static void offer(const struct bpe *b, const char *text, struct bpe_workspace *w
     if (left < 0 || w->symbols[left].next < 0)
         return;
     const struct bpe_symbol *l = &w->symbols[left], *r = &w->symbols[l->next];
-    struct bpe_candidate c = {.left = (uint32_t)left, .len = l->len + r->len};
+    struct bpe_candidate c = {.len = l->len + r->len};
     uint32_t order;
     if (b->merges) {
         if (l->id < 0 || r->id < 0)
@@ -120,7 +121,7 @@ static void offer(const struct bpe *b, const char *text, struct bpe_workspace *w
             return;
         order = score_order(b->vocab->scores[c.result]);
     }
-    c.order = (uint64_t)order << 32 | c.left;
+    c.order = (uint64_t)order << 32 | (uint32_t)left;
     heap_push(w, c);
 }
 
@@ -130,7 +131,8 @@ static void join_all(const struct bpe *b, const char *text, struct bpe_workspace
         offer(b, text, w, (int32_t)i);
     while (w->num_heap) {
         struct bpe_candidate c = heap_pop(w);
-        struct bpe_symbol *l = &w->symbols[c.left];
+        int32_t left = (int32_t)(c.order & UINT32_MAX);
+        struct bpe_symbol *l = &w->symbols[left];
         if (!l->len || l->next < 0)
             continue;
         struct bpe_symbol *r = &w->symbols[l->next];
@@ -141,9 +143,9 @@ static void join_all(const struct bpe *b, const char *text, struct bpe_workspace
         r->len = 0;
         l->next = r->next;
         if (l->next >= 0)
-            w->symbols[l->next].prev = (int32_t)c.left;
+            w->symbols[l->next].prev = left;
         offer(b, text, w, l->prev);
-        offer(b, text, w, (int32_t)c.left);
+        offer(b, text, w, left);
     }
 }
 

@@ -38,8 +38,8 @@ struct bpe_symbol {
     int32_t id;          /* -1: not a token */
 };
 struct bpe_candidate {
-    uint64_t order; /* rank or score, then position: the smallest is joined first */
-    uint32_t left, len;
+    uint64_t order; /* rank or score, then the left symbol: the smallest is joined first */
+    uint32_t len;   /* of both symbols */
     int32_t result;
 };
 struct bpe_workspace {

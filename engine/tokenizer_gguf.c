@@ -25,7 +25,7 @@ struct loader {
     enum family family;
     struct gguf_array tokens, types;
     bool has_types;
-    struct buf piece, key; /* scratch */
+    struct buf piece; /* scratch */
 };
 
 static enum errc read_family(struct loader *l, struct error *err) {
@@ -114,35 +114,44 @@ static enum errc load_scores(struct loader *l, struct error *err) {
     return OK;
 }
 
-/* Finds the token that letters[0..len) spell; l->key holds its bytes afterwards. */
+/* Finds the token that letters[0..len) spell; its bytes are appended to l->piece. */
 static int32_t find_letters(struct loader *l, const char *letters, size_t len) {
-    buf_clear(&l->key);
-    if (!tokenizer_letters_to_bytes(letters, len, &l->key))
+    size_t start = l->piece.len;
+    if (!tokenizer_letters_to_bytes(letters, len, &l->piece))
         return -1;
-    return vocab_find(&l->tk->vocab, l->key.data, l->key.len);
+    return vocab_find(&l->tk->vocab, l->piece.data + start, l->piece.len - start);
 }
 
+static bool is_special(const struct loader *l, const char *text, size_t len) {
+    return len && special_tokens_find(&l->tk->special, text, len);
+}
+
+/* Reads "left right". ret_used false: the merge concerns a special token, which is cut out of text
+ * before any merge could see it. */
 static enum errc parse_merge(struct loader *l, struct gguf_string text, struct bpe_merge *m,
-                             struct error *err) {
+                             bool *ret_used, struct error *err) {
     const char *space = text.len > 2 ? memchr(text.data + 1, ' ', text.len - 2) : NULL;
     if (!space)
         return err_set(err, ERR_INVALID, "\"%.*s\" is not two tokens with a space between",
                        text.len > 100 ? 100 : (int)text.len, text.data);
     size_t left_len = (size_t)(space - text.data), right_len = text.len - left_len - 1;
-    int32_t left = find_letters(l, text.data, left_len);
     buf_clear(&l->piece);
-    buf_append(&l->piece, l->key.data, l->key.len);
+    int32_t left = find_letters(l, text.data, left_len);
     int32_t right = find_letters(l, space + 1, right_len);
-    buf_append(&l->piece, l->key.data, l->key.len);
     int32_t result = vocab_find(&l->tk->vocab, l->piece.data, l->piece.len);
-    if (left < 0 || right < 0 || result < 0)
-        return err_set(err, ERR_INVALID, "\"%.*s\": %s is not in the vocabulary",
-                       text.len > 100 ? 100 : (int)text.len, text.data,
-                       left < 0    ? "the left token"
-                       : right < 0 ? "the right token"
-                                   : "the joined token");
-    *m = (struct bpe_merge){(uint32_t)left, (uint32_t)right, (uint32_t)result};
-    return OK;
+    *ret_used = left >= 0 && right >= 0 && result >= 0;
+    if (*ret_used) {
+        *m = (struct bpe_merge){(uint32_t)left, (uint32_t)right, (uint32_t)result};
+        return OK;
+    }
+    if (is_special(l, text.data, left_len) || is_special(l, space + 1, right_len) ||
+        is_special(l, l->piece.data, l->piece.len))
+        return OK;
+    return err_set(err, ERR_INVALID, "\"%.*s\": %s is not in the vocabulary",
+                   text.len > 100 ? 100 : (int)text.len, text.data,
+                   left < 0    ? "the left token"
+                   : right < 0 ? "the right token"
+                               : "the joined token");
 }
 
 static enum errc load_merges(struct loader *l, struct error *err) {
@@ -153,10 +162,14 @@ static enum errc load_merges(struct loader *l, struct error *err) {
         return err_set(err, ERR_INVALID, KEY("merges") ": %llu entries, at most %d are possible",
                        (unsigned long long)texts.len, BPE_MERGES_MAX);
     AUTO_FREE struct bpe_merge *merges = mem_array(texts.len, sizeof(*merges));
-    for (uint32_t i = 0; i < texts.len; i++)
-        if (parse_merge(l, gguf_array_string(&texts, i), &merges[i], err))
+    uint32_t num = 0;
+    for (uint32_t i = 0; i < texts.len; i++) {
+        bool used;
+        if (parse_merge(l, gguf_array_string(&texts, i), &merges[num], &used, err))
             return err_wrap(err, KEY("merges") "[%u]", i);
-    bpe_set_merges(&l->tk->bpe, steal(merges), (uint32_t)texts.len);
+        num += used;
+    }
+    bpe_set_merges(&l->tk->bpe, steal(merges), num);
     return OK;
 }
 
@@ -270,11 +283,33 @@ static enum errc load_chat_template(struct loader *l, struct error *err) {
     return OK;
 }
 
+/* GGUF has no field for "takes the white space behind it"; in Phi-3 all special tokens but three
+ * do. Only the model's name tells. */
+static void apply_name_quirks(struct loader *l) {
+    static const char *const exempt[] = {"<unk>", "<s>", "<|endoftext|>"};
+    struct gguf_string text = {0};
+    struct error ignored = ERROR_INIT;
+    if (gguf_get_string(l->g, "general.name", &text, &ignored))
+        return;
+    AUTO_FREE char *name = mem_strndup(text.data, text.len);
+    if (!strcasestr(name, "phi-3") && !strcasestr(name, "phi3"))
+        return;
+    for (size_t i = 0; i < l->tk->special.len; i++) {
+        struct special_token *t = &l->tk->special.data[i];
+        bool is_exempt = false;
+        for (size_t k = 0; k < ARRAY_LEN(exempt); k++)
+            is_exempt |= t->len == strlen(exempt[k]) && !memcmp(t->text, exempt[k], t->len);
+        t->rstrip = !is_exempt;
+    }
+}
+
 static enum errc load(struct loader *l, struct error *err) {
     bool add_bos = true, add_eos = false;
     if (read_family(l, err) || load_tokens(l, err))
         return err->code;
     tokenizer_add_special_kinds(l->tk);
+    apply_name_quirks(l);
+    special_tokens_seal(&l->tk->special);
     l->tk->bpe.vocab = &l->tk->vocab;
     enum errc rc;
     switch (l->family) {
@@ -300,7 +335,6 @@ enum errc tokenizer_from_gguf(const struct gguf *g, struct tokenizer **ret_tk, s
     struct loader l = {.g = g, .tk = tk};
     enum errc rc = load(&l, err);
     buf_deinit(&l.piece);
-    buf_deinit(&l.key);
     if (!rc)
         *ret_tk = steal(tk);
     return rc;

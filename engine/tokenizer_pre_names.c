@@ -66,7 +66,7 @@ static const struct named_expressions table[] = {
     {{"deepseek-llm"},
      {"[\\r\\n]", "\\s?[" CASED_LETTERS "]+",
       "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
-      "\\s+$", CJK_DEEPSEEK, "\\p{N}+"}},
+      "(?<!\\s)\\s++\\z", CJK_DEEPSEEK, "\\p{N}+"}},
     {{"deepseek-coder"}, {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK_DEEPSEEK, "\\p{N}"}},
     {{"deepseek-v3", "hunyuan-dense", "joyai-llm"},
      {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",

@@ -84,6 +84,8 @@ static uint32_t *slot(const struct vocab *v, const char *key, size_t len) {
 }
 
 void vocab_index(struct vocab *v, bool byte_level) {
+    v->text.cap = v->text.len + 1; /* give slack back */
+    v->text.data = mem_realloc(v->text.data, v->text.cap);
     uint32_t size = 16;
     while (size < v->len * 2)
         size *= 2;
