@@ -203,8 +203,9 @@ static enum errc load_spm(struct loader *l, struct error *err) {
 
 /* The families whose original tokenizers start every text with BOS, when the file does not say. */
 static bool pre_adds_bos(const char *pre) {
-    static const char *const names[] = {"llama-bpe", "llama3",   "llama-v3", "falcon3", "falcon-h1",
-                                        "pixtral",   "midm-2.0", "lfm2",     "tekken"};
+    static const char *const names[] = {"llama-bpe", "llama3",      "llama-v3", "falcon3",
+                                        "falcon-h1", "pixtral",     "midm-2.0", "lfm2",
+                                        "tekken",    "jina-v5-nano"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (!strcmp(names[i], pre))
             return true;
@@ -221,7 +222,7 @@ static enum errc load_byte_level(struct loader *l, bool *add_bos, struct error *
         return err_wrap(err, KEY("pre"));
     tk->bpe.byte_level = true;
     *add_bos = pre_adds_bos(name);
-    tk->bpe.ignore_merges = *add_bos || !strcmp(name, "youtu");
+    tk->bpe.ignore_merges = *add_bos; /* the same families take a word that is a token whole */
     return load_merges(l, err);
 }
 

@@ -57,16 +57,17 @@ static size_t lower_bound(const struct special_tokens *s, size_t lo, size_t hi, 
     return lo;
 }
 
-/* Whether a word goes on across the border at `at`. */
-static bool inside_word(const char *text, size_t len, size_t at) {
-    if (!at || at >= len)
-        return false;
-    size_t before = at - 1;
-    while (before && ((unsigned char)text[before] & 0xC0) == 0x80)
+/* Whether a letter or its like stands right before `start` or right behind `end`. */
+static bool touches_word(const char *text, size_t len, size_t start, size_t end) {
+    uint32_t code;
+    size_t before = start;
+    while (before && start - before < 4 && ((unsigned char)text[before - 1] & 0xC0) == 0x80)
         before--;
-    uint32_t left, right;
-    return utf8_next(text + before, at - before, &left) && unicode_is_word(left) &&
-           utf8_next(text + at, len - at, &right) && unicode_is_word(right);
+    before -= before > 0;
+    bool left = start && utf8_next(text + before, start - before, &code) == start - before &&
+                unicode_is_word(code);
+    bool right = end < len && utf8_next(text + end, len - end, &code) && unicode_is_word(code);
+    return left || right;
 }
 
 static const struct special_token *longest_at(const struct special_tokens *s, const char *text,
@@ -83,8 +84,7 @@ static const struct special_token *longest_at(const struct special_tokens *s, co
         if (t->len != depth + 1)
             continue;
         size_t end = at + t->len;
-        if ((parse_control || !t->control) &&
-            !(t->single_word && (inside_word(text, len, at) || inside_word(text, len, end))))
+        if ((parse_control || !t->control) && !(t->single_word && touches_word(text, len, at, end)))
             best = t;
         lo++; /* the others are longer */
     }

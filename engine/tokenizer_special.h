@@ -11,7 +11,7 @@ struct special_token {
     int32_t id;
     bool control;        /* matched only where special tokens are parsed */
     bool lstrip, rstrip; /* takes the white space on that side with it */
-    bool single_word;    /* not inside a word */
+    bool single_word;    /* only where no letter stands beside it */
 };
 
 struct special_tokens {
