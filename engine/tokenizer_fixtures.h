@@ -6,6 +6,8 @@
 #ifndef ENGINE_TOKENIZER_FIXTURES_H
 #define ENGINE_TOKENIZER_FIXTURES_H
 
+#include <stdio.h>
+
 #include "engine/gguf.h"
 #include "engine/gguf_writer.h"
 #include "engine/tokenizer.h"
