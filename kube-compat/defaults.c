@@ -7,7 +7,7 @@
 
 #include "core/object.h"
 #include "kube-compat/base64.h"
-#include "kube-compat/quantity.h"
+#include "core/quantity.h"
 
 static void set_default(json_t *o, const char *key, json_t *value) {
     if (json_is_object(o) && !json_object_get(o, key))

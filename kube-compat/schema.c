@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "core/base/clock.h"
-#include "kube-compat/quantity.h"
+#include "core/quantity.h"
 
 struct walk {
     struct buf path;

@@ -9,7 +9,7 @@
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
-#include "core/control/quantity.h"
+#include "core/quantity.h"
 #include "core/control/rollout.h"
 #include "core/object.h"
 
@@ -110,14 +110,14 @@ static enum errc check_resources(const json_t *container, const char *path, stru
         json_object_foreach ((json_t *)list, name, value) {
             int64_t milli, limit;
             AUTO_FREE char *field = mem_printf("%s.resources.%s[%s]", path, lists[l], name);
-            if (!quantity_from_json(value, &milli)) {
+            if (!quantity_milli(value, &milli)) {
                 AUTO_FREE char *text = json_dumps(value, JSON_ENCODE_ANY);
                 return err_field(err, ERR_INVALID, field,
                                  "%s: Invalid value: %s: must be a quantity like 500m or 2Gi",
                                  field, text);
             }
             const json_t *max = json_object_get(object_at(container, "resources.limits"), name);
-            if (!l && max && quantity_from_json(max, &limit) && milli > limit)
+            if (!l && max && quantity_milli(max, &limit) && milli > limit)
                 return err_field(err, ERR_INVALID, field,
                                  "%s: Invalid value: \"%s\": must be less than or equal to the "
                                  "limit",

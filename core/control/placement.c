@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "core/control/labels.h"
-#include "core/control/quantity.h"
+#include "core/quantity.h"
 #include "core/object.h"
 
 static int64_t container_request(const json_t *container, const char *resource) {
@@ -15,7 +15,7 @@ static int64_t container_request(const json_t *container, const char *resource) 
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         int64_t milli;
         const json_t *value = json_object_get(object_at(container, fields[i]), resource);
-        if (value && quantity_from_json(value, &milli))
+        if (value && quantity_milli(value, &milli))
             return milli;
     }
     return 0;
@@ -33,7 +33,7 @@ int64_t placement_request(const json_t *pod, const char *resource) {
     }
     int64_t overhead = 0;
     const json_t *extra = json_object_get(object_at(pod, "spec.overhead"), resource);
-    if (extra && !quantity_from_json(extra, &overhead))
+    if (extra && !quantity_milli(extra, &overhead))
         overhead = 0;
     return (sum > init_max ? sum : init_max) + overhead;
 }
@@ -166,7 +166,7 @@ static void check_resources(const json_t *pod, const struct placement_options *o
     int64_t num_pods = 0, pods_max = 0;
     for (size_t i = 0; i < opt->num_pods; i++)
         num_pods += pod_counts(opt->pods[i], node_name);
-    if (quantity_from_json(json_object_get(allocatable, "pods"), &pods_max) &&
+    if (quantity_milli(json_object_get(allocatable, "pods"), &pods_max) &&
         num_pods * 1000 >= pods_max)
         reason(out, "Too many pods");
     json_t *names = requested_names(pod);
@@ -179,7 +179,7 @@ static void check_resources(const json_t *pod, const struct placement_options *o
     qsort(sorted, num_names, sizeof(*sorted), compare_names);
     for (size_t n = 0; n < num_names; n++) {
         int64_t want = placement_request(pod, sorted[n]), have = 0, used = 0;
-        if (!quantity_from_json(json_object_get(allocatable, sorted[n]), &have))
+        if (!quantity_milli(json_object_get(allocatable, sorted[n]), &have))
             have = 0;
         if (!want)
             continue;

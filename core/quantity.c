@@ -5,7 +5,7 @@
  * The value is held in billionths in 128 bits, rounded away from zero, as the reference does; a
  * binary quantity is capped at 2^63-1. The family of the suffix decides how the canonical text is
  * written: 1024Mi is 1Gi, 0.5 is 500m, 1000e6 is 1e9. */
-#include "kube-compat/quantity.h"
+#include "core/quantity.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -160,4 +160,23 @@ enum errc quantity_canonical(const char *text, char out[QUANTITY_BYTES_MAX]) {
     }
     print(out, negative, value, suffix);
     return OK;
+}
+
+bool quantity_milli(const json_t *value, int64_t *ret_milli) {
+    __int128 nano;
+    char number[QUANTITY_BYTES_MAX];
+    const char *text = json_string_value(value);
+    if (json_is_integer(value))
+        snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        snprintf(number, sizeof(number), "%.9f", json_real_value(value));
+    if (json_is_number(value))
+        text = number;
+    if (!text || quantity_nano(text, &nano) || nano < 0)
+        return false;
+    __int128 milli = (nano + 999999) / 1000000;
+    if (milli > QUANTITY_MILLI_MAX)
+        return false;
+    *ret_milli = (int64_t)milli;
+    return true;
 }

@@ -1,12 +1,10 @@
 /* Quantities: the reference's own cases when the shared data is there, and the edges by hand. */
-#include "kube-compat/quantity.h"
+#include "core/quantity.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
-
-#include "kube-compat/test_data.h"
 
 static void canonical_text_uses_the_largest_unit(void **state) {
     static const char *const cases[][2] = {
@@ -35,10 +33,42 @@ static __int128 nano_of(const char *text) {
     return nano;
 }
 
+/* Skips the test, by name, where the shared data is absent. */
+static json_t *shared_json(const char *file) {
+    const char *shared = getenv("INFERD_SHARED");
+    AUTO_FREE char *path =
+        mem_printf("%s/data/api/kubernetes/%s", shared ? shared : "../shared", file);
+    json_t *o = json_load_file(path, 0, NULL);
+    if (!o) {
+        print_message("skipped, absent: %s\n", path);
+        skip();
+    }
+    return o;
+}
+
+static void thousandths_round_up_and_are_never_negative(void **state) {
+    static const struct {
+        const char *json;
+        int64_t milli; /* -1: refused */
+    } rows[] = {{"\"500m\"", 500}, {"2", 2000},          {"0.5", 500},
+                {"\"1n\"", 1},     {"\"1.0001\"", 1001}, {"\"1Gi\"", 1073741824000},
+                {"-1", -1},        {"\"-1\"", -1},       {"\"x\"", -1},
+                {"true", -1},      {"null", -1},         {"\"9E\"", -1},
+                {"1e30", -1},      {"\"0\"", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        json_t *v = json_loads(rows[i].json, JSON_DECODE_ANY, NULL);
+        int64_t milli = -1;
+        bool ok = quantity_milli(v, &milli);
+        if (ok != (rows[i].milli >= 0) || milli != rows[i].milli)
+            fail_msg("%s gives %lld", rows[i].json, (long long)milli);
+        json_decref(v);
+    }
+}
+
 static void reference_cases(void **state) {
-    json_t *parses = test_data_json("data/api/kubernetes/quantity-parse.json");
-    json_t *invalid = test_data_json("data/api/kubernetes/quantity-invalid.json");
-    json_t *written = test_data_json("data/api/kubernetes/quantity-string.json");
+    json_t *parses = shared_json("quantity-parse.json");
+    json_t *invalid = shared_json("quantity-invalid.json");
+    json_t *written = shared_json("quantity-string.json");
     size_t i;
     json_t *c;
     json_array_foreach (parses, i, c) {
@@ -68,6 +98,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(canonical_text_uses_the_largest_unit),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(thousandths_round_up_and_are_never_negative),
         cmocka_unit_test(reference_cases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

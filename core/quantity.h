@@ -1,6 +1,8 @@
 /* Resource quantities: "500m", "2", "1.5Gi", "1e3". Pure. */
-#ifndef KUBE_COMPAT_QUANTITY_H
-#define KUBE_COMPAT_QUANTITY_H
+#ifndef CORE_QUANTITY_H
+#define CORE_QUANTITY_H
+
+#include <jansson.h>
 
 #include "core/base/buf.h"
 
@@ -15,5 +17,10 @@ MUST_CHECK enum errc quantity_nano(const char *text, __int128 *ret_nano);
 /* Writes the canonical form: no fraction, the largest unit of its family that loses nothing.
  * ERR_INVALID leaves out alone. */
 MUST_CHECK enum errc quantity_canonical(const char *text, char out[QUANTITY_BYTES_MAX]);
+
+/* What an object asks for or has, a JSON string or number, in thousandths (cpu: millicores; memory:
+ * bytes * 1000), rounded up. False: not a quantity, negative, or above QUANTITY_MILLI_MAX. */
+#define QUANTITY_MILLI_MAX INT64_MAX
+MUST_CHECK bool quantity_milli(const json_t *value, int64_t *ret_milli);
 
 #endif
