@@ -1,0 +1,282 @@
+#!/usr/bin/env bash
+# Drives the real kubectl through its commands against a running API server and checks what it
+# prints. The server is the one of $KUBECONFIG, or:
+#
+#   tests/kubectl_dialect.sh [KUBECTL OPTION...]        --server http://127.0.0.1:8001
+#
+# Works in a namespace of its own, which it deletes. Parts that need controllers are skipped, by
+# name, where no Node is. Exit 1 when a check failed; the last line counts.
+set -uo pipefail
+if ! command -v kubectl >/dev/null; then
+    echo "SKIPPED: no kubectl"
+    exit 77
+fi
+home=$(mktemp -d)
+export HOME=$home # kubectl's caches
+printf '#!/bin/sh\nsed -i "s/^  z: .*/  z: edited/" "$1"\n' >"$home/editor"
+chmod +x "$home/editor"
+ns=dialect-$$
+server=("$@")
+passed=0 failed=0 skipped=0
+
+k() { timeout 60 kubectl "${server[@]}" -n "$ns" "$@"; }
+
+# check NAME REGEX COMMAND...: the command succeeds and its output (both streams) matches.
+check() {
+    local name=$1 want=$2 out code
+    shift 2
+    out=$("$@" 2>&1)
+    code=$?
+    if [ $code -eq 0 ] && grep -qE -- "$want" <<<"$out"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAIL %s\n  command: %s\n  exit %d, wanted /%s/\n%s\n' "$name" "$*" $code "$want" \
+            "$(sed 's/^/  | /' <<<"$out")"
+    fi
+}
+
+# refuse NAME REGEX COMMAND...: the command fails and says why.
+refuse() {
+    local name=$1 want=$2 out code
+    shift 2
+    out=$("$@" 2>&1)
+    code=$?
+    if [ $code -ne 0 ] && [ $code -ne 124 ] && grep -qE -- "$want" <<<"$out"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAIL %s\n  command: %s\n  exit %d, wanted a refusal /%s/\n%s\n' "$name" "$*" $code \
+            "$want" "$(sed 's/^/  | /' <<<"$out")"
+    fi
+}
+
+skip() {
+    skipped=$((skipped + 1))
+    echo "SKIPPED: $1"
+}
+
+apply_text() { k apply "${@:2}" -f - <<<"$1"; }
+create_text() { k create "${@:2}" -f - <<<"$1"; }
+
+finish() {
+    kubectl "${server[@]}" delete namespace "$ns" --wait=false >/dev/null 2>&1
+    rm -rf "$home"
+}
+trap finish EXIT
+
+deployment() {
+    cat <<YAML
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: c, image: "$1", env: [{name: A, value: "1"}], ports: [{containerPort: 80}]}
+YAML
+}
+
+# Never scheduled: no node has that label.
+pending_pod() {
+    cat <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: $1, labels: {app: $1}}
+spec:
+  nodeSelector: {example.com/none: "true"}
+  containers: [{name: main, image: i}]
+YAML
+}
+
+event() {
+    cat <<YAML
+apiVersion: v1
+kind: Event
+metadata: {name: note.1}
+involvedObject: {kind: ConfigMap, name: cm, namespace: $ns, apiVersion: v1}
+reason: Noted
+message: hello
+type: Normal
+count: 1
+YAML
+}
+
+service() { # field of the predictor
+    cat <<YAML
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: llm}
+spec:
+  predictor:
+    minReplicas: 0
+    $1
+    model: {modelFormat: {name: gguf}, storageUri: "file:///absent/model.gguf"}
+YAML
+}
+
+## Discovery
+check version 'Server Version: v1\.[0-9]+' k version
+check api-versions 'serving.kserve.io/v1beta1' k api-versions
+check api-resources 'inferenceservices +isvc +serving.kserve.io/v1beta1 +true +InferenceService' k api-resources
+check cluster-info 'is running at' k cluster-info
+check explain 'minReplicas' k explain inferenceservice.spec.predictor
+check explain-builtin 'containers.*Container.*-required-' k explain pod.spec
+check raw '"major"' k get --raw /version
+check readyz '^ok$' k get --raw /readyz
+check whoami 'Username' k auth whoami
+check can-i '^yes$' k auth can-i create deployments
+check create-namespace "namespace/$ns created" kubectl "${server[@]}" create namespace "$ns"
+refuse unknown-type "the server doesn't have a resource type" k get unicorns
+
+## Typed creates: protobuf bodies
+check create-configmap 'configmap/cm created' k create configmap cm --from-literal=a=b
+check create-secret 'secret/s created' k create secret generic s --from-literal=k=v
+check secret-data '^dg==Opaque$' k get secret s -o 'jsonpath={.data.k}{.type}'
+check create-sa 'serviceaccount/sa created' k create serviceaccount sa
+check create-deployment 'deployment.apps/typed created' k create deployment typed --image=i --replicas=0
+check zero-survives '^0$' k get deployment typed -o 'jsonpath={.spec.replicas}'
+check create-service 'service/svc created' k create service clusterip svc --tcp=80:8080
+refuse create-twice 'AlreadyExists|already exists' k create configmap cm
+refuse bad-name 'Invalid value: "UPPER": a lowercase RFC 1123' k create configmap UPPER
+refuse no-namespace 'namespaces "absent-ns" not found' kubectl "${server[@]}" -n absent-ns create configmap a
+check create-dry-run 'configmap/dry created \(server dry run\)' k create configmap dry --dry-run=server
+refuse dry-run-stores-nothing 'NotFound|not found' k get configmap dry
+
+## Apply
+check apply-creates 'deployment.apps/web created' apply_text "$(deployment one)"
+check apply-same 'deployment.apps/web unchanged' apply_text "$(deployment one)"
+check apply-changes 'deployment.apps/web configured' apply_text "$(deployment two)"
+check applied '^two$' k get deployment web -o 'jsonpath={.spec.template.spec.containers[0].image}'
+check apply-dry-run 'web configured \(server dry run\)' apply_text "$(deployment three)" --dry-run=server
+check dry-run-changed-nothing '^two$' k get deployment web -o 'jsonpath={.spec.template.spec.containers[0].image}'
+check defaults '^1RollingUpdateTCPIfNotPresent' k get deployment web -o 'jsonpath={.spec.template.spec.containers[0].env[0].value}{.spec.strategy.type}{.spec.template.spec.containers[0].ports[0].protocol}IfNotPresent'
+refuse selector-mismatch 'does not match template' apply_text "$(deployment one | sed 's/matchLabels: {app: web}/matchLabels: {app: other}/; s/name: web,/name: mismatch,/')"
+refuse strict-builtin 'strict decoding error: unknown field "spec.replcas"' apply_text "$(deployment one | sed 's/replicas: 0/replcas: 0/')"
+check apply-isvc 'inferenceservice.serving.kserve.io/llm created' apply_text "$(service 'maxReplicas: 1')"
+check apply-isvc-same 'llm unchanged' apply_text "$(service 'maxReplicas: 1')"
+check apply-isvc-changes 'llm configured' apply_text "$(service 'maxReplicas: 2')"
+check isvc-table 'NAME +URL +READY +PREV +LATEST +PREVROLLEDOUTREVISION +LATESTREADYREVISION +AGE' k get isvc
+refuse isvc-typo 'unknown field "spec.predictor.maxReplcas"' apply_text "$(service 'maxReplcas: 1')"
+refuse isvc-type 'spec.predictor.maxReplicas: Invalid value: "many".*must be of type integer' apply_text "$(service 'maxReplicas: many')"
+check isvc-typo-warns 'Warning: unknown field "spec.predictor.maxReplcas"' apply_text "$(service 'maxReplcas: 1')" --validate=warn
+check diff-none '^$' k diff -f <(k get configmap cm -o yaml)
+
+## Get
+check get-wide 'CONTAINERS +IMAGES +SELECTOR' k get deployment -o wide
+check get-name '^deployment.apps/web$' k get deployment web -o name
+check get-yaml '^kind: Deployment$' k get deployment web -o yaml
+check get-json '"kind": "List"' k get deployments -o json
+check get-labels 'app=web' k get deployment --show-labels
+check get-selector '^deployment.apps/web$' k get deployment -l 'app in (web),!none' -o name
+check get-field '^configmap/cm$' k get configmap --field-selector metadata.name=cm -o name
+check get-all-namespaces "^$ns +cm " kubectl "${server[@]}" get configmaps -A
+check get-several 'configmap/cm' k get configmaps,secrets
+check get-all 'deployment.apps/web' k get all
+check get-sorted 'cm' k get configmaps --sort-by=.metadata.name
+check get-chunks '^deployment.apps/web$' k get deployments --chunk-size=1 -o name
+check get-custom-columns '^cm$' k get configmap cm -o custom-columns=N:.metadata.name --no-headers
+check get-none 'No resources found' k get replicasets -l app=absent
+refuse get-absent 'Error from server \(NotFound\): configmaps "absent" not found' k get configmap absent
+check get-status-subresource 'web' k get deployment web --subresource=status
+
+## Change
+check patch-merge 'configmap/cm patched$' k patch configmap cm --type=merge -p '{"data":{"x":"y"}}'
+check patch-none 'configmap/cm patched \(no change\)' k patch configmap cm --type=merge -p '{"data":{"x":"y"}}'
+check patch-json 'patched' k patch configmap cm --type=json -p '[{"op":"add","path":"/data/z","value":"1"}]'
+check patch-strategic 'patched' k patch deployment web -p '{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"s"}]}}}}'
+check strategic-kept-both '^side c$' k get deployment web -o 'jsonpath={.spec.template.spec.containers[*].name}'
+refuse strategic-on-custom 'strategic-merge-patch.json is not supported by' k patch isvc llm --type=strategic -p '{"metadata":{"labels":{"a":"b"}}}'
+refuse patch-test-fails 'the server rejected our request|testing value|Invalid|invalid' k patch configmap cm --type=json -p '[{"op":"test","path":"/data/z","value":"2"}]'
+check patch-status 'patched' k patch isvc llm --type=merge --subresource=status -p '{"status":{"observedGeneration":1}}'
+check set-image 'image updated' k set image deployment/web c=four
+check set-env 'env updated' k set env deployment/web -c c B=2
+check label 'configmap/cm labeled' k label configmap cm tier=a
+check label-again 'labeled' k label configmap cm tier=b --overwrite
+check unlabel 'unlabeled' k label configmap cm tier-
+check annotate 'annotated' k annotate configmap cm note=x
+refuse stale-version 'Conflict|object has been modified' k annotate configmap cm note=y --overwrite --resource-version=1
+check edit 'configmap/cm edited' env KUBE_EDITOR="$home/editor" timeout 60 kubectl "${server[@]}" -n "$ns" edit configmap cm
+check edited '^edited$' k get configmap cm -o 'jsonpath={.data.z}'
+check replace 'configmap/cm replaced' k replace -f <(k get configmap cm -o yaml | sed 's/x: .y./x: "z"/')
+check scale 'deployment.apps/typed scaled' k scale deployment typed --replicas=0 --current-replicas=0
+check scale-subresource '"kind":"Scale".*"replicas":0' k get --raw "/apis/apps/v1/namespaces/$ns/deployments/typed/scale"
+refuse immutable-selector 'field is immutable' k patch deployment web -p '{"spec":{"selector":{"matchLabels":{"app":"x"}}}}'
+refuse server-side-apply 'Server-side apply not available' apply_text "$(deployment one)" --server-side
+
+## Describe and events
+check describe-deployment 'StrategyType: +RollingUpdate' k describe deployment web
+check describe-isvc 'Kind: +InferenceService' k describe isvc llm
+check describe-namespace "Name: +$ns" k describe namespace "$ns"
+check describe-configmap 'Data' k describe configmap cm
+check describe-secret 'Type: +Opaque' k describe secret s
+check describe-service 'Type: +ClusterIP' k describe service svc
+check create-event 'event/note.1 created' create_text "$(event)"
+check get-events 'Noted +configmap/cm +hello' k get events --field-selector reason=Noted
+check events 'Noted +ConfigMap/cm +hello' k events --for configmap/cm
+check events-of-the-other-group 'Noted +configmap/cm +hello' k get events.events.k8s.io --field-selector reason=Noted
+
+## Pods and logs
+check create-pod 'pod/waits created' create_text "$(pending_pod waits)"
+check pod-table 'waits +0/1 +Pending +0 ' k get pods
+refuse logs-not-started 'waiting to start' k logs waits
+refuse logs-of-container 'container x is not valid for pod waits' k logs waits -c x
+refuse logs-previous 'previous terminated container "main" in pod "waits" not found' k logs waits --previous
+refuse logs-absent 'pods "absent" not found' k logs absent
+refuse pod-spec-is-fixed 'pod updates may not change fields' k patch pod waits -p '{"spec":{"hostname":"x"}}'
+check delete-pod 'pod "waits" deleted' k delete pod waits --timeout=20s
+
+## Watch, wait
+watched=$home/watched
+kubectl "${server[@]}" -n "$ns" get configmaps --watch --output-watch-events >"$watched" 2>&1 &
+watcher=$!
+for _ in $(seq 100); do # until the watch shows what is there
+    grep -q ADDED "$watched" && break
+    read -rt 0.1 <> <(:) || true
+done
+check create-watched 'created' k create configmap seen
+check delete-watched 'deleted' k delete configmap seen
+for _ in $(seq 100); do
+    grep -q DELETED "$watched" && break
+    read -rt 0.1 <> <(:) || true
+done
+kill $watcher 2>/dev/null
+wait $watcher 2>/dev/null
+check watch-added 'ADDED +seen' cat "$watched"
+check watch-deleted 'DELETED +seen' cat "$watched"
+check wait-delete '' k wait --for=delete configmap/seen --timeout=10s
+check wait-jsonpath 'condition met' k wait --for=jsonpath='{.data.a}'=b configmap/cm --timeout=10s
+refuse wait-times-out 'timed out' k wait --for=jsonpath='{.data.a}'=never configmap/cm --timeout=1s
+
+## Delete
+check finalizer 'patched' k patch configmap cm --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}'
+refuse delete-held 'timed out' k delete configmap cm --timeout=1s
+check still-there '^[0-9]{4}-' k get configmap cm -o 'jsonpath={.metadata.deletionTimestamp}'
+refuse no-new-finalizers 'no new finalizers can be added' k patch configmap cm --type=merge -p '{"metadata":{"finalizers":["example.com/hold","example.com/more"]}}'
+check release 'patched' k patch configmap cm --type=merge -p '{"metadata":{"finalizers":null}}'
+refuse gone 'not found' k get configmap cm
+check delete-by-label 'deployment.apps "web" deleted' k delete deployment -l app=web --timeout=20s
+check delete-orphan 'deleted' k delete service svc --cascade=background --timeout=20s
+check delete-isvc 'deleted' k delete isvc llm --timeout=30s
+check delete-collection '"kind":"ServiceAccountList"|ServiceAccountList' k delete --raw "/api/v1/namespaces/$ns/serviceaccounts"
+refuse delete-default 'this namespace may not be deleted' kubectl "${server[@]}" delete namespace default
+refuse delete-absent 'not found' k delete secret absent
+
+## With controllers
+if [ -n "$(kubectl "${server[@]}" get nodes -o name 2>/dev/null)" ]; then
+    check node-table 'NAME +STATUS +ROLES +AGE +VERSION' kubectl "${server[@]}" get nodes
+    check describe-node 'Allocatable' kubectl "${server[@]}" describe nodes
+    check rollout-status 'successfully rolled out' k rollout status deployment/typed --timeout=30s
+    check rollout-history 'REVISION' k rollout history deployment/typed
+    check delete-namespace 'deleted' kubectl "${server[@]}" delete namespace "$ns" --timeout=30s
+    refuse namespace-gone 'not found' kubectl "${server[@]}" get namespace "$ns"
+else
+    skip "rollout, nodes, namespace contents: no controllers here (no Node)"
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
