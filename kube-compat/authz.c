@@ -19,7 +19,7 @@ static bool is_discovery(const struct authz_attributes *a) {
 
 /* Questions about oneself. */
 static bool is_self_review(const struct authz_attributes *a) {
-    if (strcmp(a->verb, "create"))
+    if (strcmp(a->verb, "create") != 0)
         return false;
     if (!strcmp(a->group, "authentication.k8s.io"))
         return !strcmp(a->resource, "selfsubjectreviews");

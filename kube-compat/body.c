@@ -43,7 +43,7 @@ static enum errc read_protobuf(const struct request *rq, const struct schema *sc
     if (!schema)
         return err_set(err, ERR_MALFORMED, "no kind \"%s\" is registered for version \"%s\"",
                        envelope.kind, envelope.api_version);
-    if (rq->kind && schema == rq->kind->schema && strcmp(envelope.kind, rq->kind->kind))
+    if (rq->kind && schema == rq->kind->schema && strcmp(envelope.kind, rq->kind->kind) != 0)
         return err_set(err, ERR_MALFORMED,
                        "%s in version \"%s\" cannot be handled as a %s: the body is of another "
                        "kind than the URL",
@@ -92,7 +92,7 @@ enum errc body_check_kind(json_t *object, const struct kind *kind, struct error 
         json_object_set_new(object, "kind", json_string(kind->kind));
     else if (!body_kind || !*body_kind)
         return err_set(err, ERR_MALFORMED, "Object 'Kind' is missing");
-    else if (strcmp(body_kind, kind->kind))
+    else if (strcmp(body_kind, kind->kind) != 0)
         return err_set(err, ERR_MALFORMED,
                        "%s in version \"%s\" cannot be handled as a %s: converting (%s) to (%s): "
                        "unknown conversion",
@@ -102,7 +102,7 @@ enum errc body_check_kind(json_t *object, const struct kind *kind, struct error 
         json_object_set_new(object, "apiVersion", json_string(kind->api_version));
     else if (!api_version || !*api_version)
         return err_set(err, ERR_MALFORMED, "Object 'apiVersion' is missing");
-    else if (strcmp(api_version, kind->api_version))
+    else if (strcmp(api_version, kind->api_version) != 0)
         return err_set(err, ERR_MALFORMED,
                        "the API version in the data (%s) does not match the expected API version "
                        "(%s)",

@@ -75,7 +75,7 @@ static void default_probe(json_t *probe) {
 static const char *pull_policy(const char *image) {
     const char *slash = image ? strrchr(image, '/') : NULL;
     const char *tag = image ? strchr(slash ? slash : image, ':') : NULL;
-    return tag && strcmp(tag, ":latest") ? "IfNotPresent" : "Always";
+    return tag && strcmp(tag, ":latest") != 0 ? "IfNotPresent" : "Always";
 }
 
 static void default_container(json_t *c) {
@@ -159,7 +159,7 @@ static void default_service(json_t *o, const json_t *old) {
     default_string(spec, "internalTrafficPolicy", "Cluster");
     const char *type = object_str(spec, "type");
     const char *assigned = object_str(old, "spec.clusterIP");
-    if (type && strcmp(type, "ExternalName") && assigned)
+    if (type && strcmp(type, "ExternalName") != 0 && assigned)
         default_string(spec, "clusterIP", assigned);
     json_t *ports = json_object_get(spec, "ports");
     for (size_t i = 0; i < json_array_size(ports); i++) {
@@ -207,7 +207,7 @@ void defaults_new(const struct kind *kind, json_t *object) {
         object_set(object, "status.phase", json_string("Pending"));
     } else if (!strcmp(kind->kind, "Service") && kind->built_in) {
         object_set(object, "status.loadBalancer", json_object());
-    } else if (kind->has_status && kind->built_in && strcmp(kind->kind, "Node")) {
+    } else if (kind->has_status && kind->built_in && strcmp(kind->kind, "Node") != 0) {
         json_object_set_new(object, "status", json_object());
     }
     if (!strcmp(kind->kind, "ReplicaSet") && kind->built_in)

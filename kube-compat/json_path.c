@@ -58,7 +58,7 @@ static bool each(const json_t *o, const char *rest, json_t *results) {
 /* "?(@.KEY==LITERAL)]", p behind the question mark. */
 static bool filtered(const json_t *o, const char *p, json_t *results) {
     char key[KEY_BYTES_MAX], literal[KEY_BYTES_MAX];
-    if (strncmp(p, "(@", 2))
+    if (strncmp(p, "(@", 2) != 0)
         return false;
     const char *end = strstr(p, ")]");
     const char *equals = strstr(p, "==");

@@ -95,8 +95,8 @@ static size_t split(struct arena *arena, const char *path, const char *segments[
 
 /* Fills in what the segments behind the group version say. False: too many of them. */
 static bool parse_resource(struct request *rq, const char **s, size_t num) {
-    if (num >= 3 && !strcmp(s[0], "namespaces") && strcmp(s[2], "status") &&
-        strcmp(s[2], "finalize")) {
+    if (num >= 3 && !strcmp(s[0], "namespaces") && strcmp(s[2], "status") != 0 &&
+        strcmp(s[2], "finalize") != 0) {
         rq->ns = s[1];
         s += 2;
         num -= 2;
@@ -125,7 +125,7 @@ static const char *verb_of(const struct request *rq) {
 static enum errc read_parameters(struct request *rq, struct error *err) {
     const char *dry = http_query(rq->x, "dryRun");
     if (dry && *dry) {
-        if (strcmp(dry, "All")) {
+        if (strcmp(dry, "All") != 0) {
             cause_add(rq->causes, CAUSE_NOT_SUPPORTED, "dryRun",
                       "Unsupported value: []string{\"%.64s\"}: supported values: \"All\"", dry);
             return err_set(err, ERR_INVALID, "dryRun is invalid");
@@ -183,7 +183,7 @@ static enum errc serve_subresource(struct request *rq, struct error *err) {
         return OK;
     }
     if (pod && !strcmp(sub, "eviction")) {
-        if (strcmp(verb, "create"))
+        if (strcmp(verb, "create") != 0)
             return no_such_verb(err);
         rest_eviction(rq);
         return OK;
@@ -206,7 +206,8 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     if (!rq->kind->namespaced && rq->ns)
         return no_such_path(err);
     /* A namespaced object has no place without a namespace; lists and watches span all. */
-    if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") && strcmp(rq->verb, "watch"))
+    if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") != 0 &&
+        strcmp(rq->verb, "watch") != 0)
         return rq->name ? no_such_path(err) : no_such_verb(err);
     enum errc code = read_parameters(rq, err);
     if (code)
@@ -214,7 +215,7 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     if (rq->subresource)
         return serve_subresource(rq, err);
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (strcmp(rq->verb, verbs[i].verb) || verbs[i].named != (rq->name != NULL))
+        if (strcmp(rq->verb, verbs[i].verb) != 0 || verbs[i].named != (rq->name != NULL))
             continue;
         verbs[i].serve(rq);
         return OK;
@@ -262,7 +263,7 @@ static enum errc serve_api(struct request *rq, const char **s, size_t num, struc
     }
     const struct review *review = reviews_find(rq->group, rq->version, rq->resource);
     if (review) {
-        if (strcmp(rq->verb, "create") || rq->name)
+        if (strcmp(rq->verb, "create") != 0 || rq->name)
             return no_such_verb(err);
         reviews_create(rq, review);
         return OK;

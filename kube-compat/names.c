@@ -100,6 +100,6 @@ bool name_is_label_value(const char *s) {
 }
 
 bool name_is_path_segment(const char *s) {
-    return *s && strcmp(s, ".") && strcmp(s, "..") && !strpbrk(s, "/%") &&
+    return *s && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strpbrk(s, "/%") &&
            strlen(s) <= NAME_SUBDOMAIN_BYTES_MAX;
 }

@@ -229,7 +229,7 @@ static void make_document(struct openapi *o, const struct kind *of) {
                INFERD_VERSION);
     for (size_t i = 0; i < kinds_count(o->kinds); i++) {
         const struct kind *k = kinds_at(o->kinds, i);
-        if (strcmp(k->api_version, of->api_version))
+        if (strcmp(k->api_version, of->api_version) != 0)
             continue;
         put_paths(&out, k, w->num_named == 0);
         w->named[w->num_named++] = k->schema;
@@ -285,7 +285,7 @@ static void reply_index(struct request *rq) {
 
 static void reply_document(struct request *rq, const struct document *d) {
     const char *hash = http_query(rq->x, "hash");
-    if (hash && *hash && strcmp(hash, d->hash)) {
+    if (hash && *hash && strcmp(hash, d->hash) != 0) {
         char location[512];
         snprintf(location, sizeof(location), "/openapi/v3/%s?hash=%s", d->name, d->hash);
         http_set_header(rq->x, "Location", location);
@@ -321,7 +321,7 @@ bool openapi_handle(struct request *rq, const char *path) {
         reply_v2(rq);
         return true;
     }
-    if (strncmp(path, "/openapi/v3", 11) || (path[11] && path[11] != '/'))
+    if (strncmp(path, "/openapi/v3", 11) != 0 || (path[11] && path[11] != '/'))
         return false;
     make_all(rq->kube->openapi);
     if (!path[11] || !path[12]) {

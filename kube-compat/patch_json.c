@@ -139,7 +139,7 @@ static enum errc move_or_copy(struct patcher *p, struct place *at, const char *f
     enum errc code = find(p, from, at);
     if (code)
         return code;
-    json_t *value;
+    json_t *value = NULL;
     if (move) {
         size_t len = strlen(from);
         if (!strcmp(from, path))
@@ -180,7 +180,7 @@ static enum errc apply(struct patcher *p, struct place *at, const json_t *operat
         return move_or_copy(p, at, from, path, *op == 'm');
     }
     bool removes = !strcmp(op, "remove");
-    if (!removes && strcmp(op, "add") && strcmp(op, "replace") && strcmp(op, "test"))
+    if (!removes && strcmp(op, "add") != 0 && strcmp(op, "replace") != 0 && strcmp(op, "test") != 0)
         return err_set(p->err, ERR_MALFORMED, "patch operation %zu: unknown op %.32s", p->index,
                        op);
     if (!removes && !value)

@@ -93,7 +93,7 @@ static enum errc broken(struct error *err, const char *where) {
 enum errc protobuf_open(const void *body, size_t len, struct arena *arena,
                         struct protobuf_envelope *ret_envelope, struct error *err) {
     static const uint8_t magic[4] = {'k', '8', 's', 0};
-    if (len < sizeof(magic) || memcmp(body, magic, sizeof(magic)))
+    if (len < sizeof(magic) || memcmp(body, magic, sizeof(magic)) != 0)
         return broken(err, "the magic number");
     struct bytes b = {(const uint8_t *)body + sizeof(magic), (const uint8_t *)body + len};
     *ret_envelope = (struct protobuf_envelope){.api_version = "", .kind = "", .raw = ""};

@@ -50,7 +50,7 @@ static enum errc read_options(struct request *rq, struct delete_options *opt, st
     if (code)
         return code;
     const char *kind = object_str(body, "kind");
-    if (kind && *kind && strcmp(kind, "DeleteOptions"))
+    if (kind && *kind && strcmp(kind, "DeleteOptions") != 0)
         code = err_set(err, ERR_MALFORMED,
                        "converting (%.64s) to DeleteOptions: unknown conversion", kind);
     struct arena *arena = http_arena(rq->x);
@@ -81,10 +81,10 @@ static enum errc check_preconditions(const struct request *rq, const struct dele
                                      const json_t *o, struct error *err) {
     const char *uid = object_uid(o), *rv = object_str(o, "metadata.resourceVersion");
     const char *what = NULL, *want = NULL, *have = NULL;
-    if (opt->uid && *opt->uid && uid && strcmp(opt->uid, uid))
+    if (opt->uid && *opt->uid && uid && strcmp(opt->uid, uid) != 0)
         what = "UID", want = opt->uid, have = uid;
     else if (opt->resource_version && *opt->resource_version && rv &&
-             strcmp(opt->resource_version, rv))
+             strcmp(opt->resource_version, rv) != 0)
         what = "ResourceVersion", want = opt->resource_version, have = rv;
     if (!what)
         return OK;

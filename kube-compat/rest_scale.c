@@ -27,7 +27,7 @@ static json_t *scale_of(const struct kind *kind, const json_t *o) {
     json_t *status =
         json_pack("{s:I}", "replicas", (json_int_t)object_int(o, kind->scale_status_path, 0));
     json_t *selector = table_cell("label-selector", o, 0);
-    if (json_is_string(selector) && strcmp(json_string_value(selector), "<none>"))
+    if (json_is_string(selector) && strcmp(json_string_value(selector), "<none>") != 0)
         json_object_set(status, "selector", selector);
     json_decref(selector);
     return json_pack("{s:s, s:s, s:o, s:{s:I}, s:o}", "kind", "Scale", "apiVersion",
@@ -89,7 +89,7 @@ static enum errc write_scale(struct request *rq, json_t **ret_scale, bool *ret_r
         code = read_replicas(rq, scale, &replicas, err);
     const char *have = object_str(old->json, "metadata.resourceVersion");
     const char *want = object_str(scale, "metadata.resourceVersion");
-    bool names_version = want && *want && have && strcmp(want, have);
+    bool names_version = want && *want && have && strcmp(want, have) != 0;
     json_t *result = NULL;
     if (!code && names_version) {
         code = request_conflict(rq, err);

@@ -61,13 +61,11 @@ static const char *json_type_name(const json_t *v) {
 void cause_add(json_t *causes, const char *reason, const char *field, const char *fmt, ...) {
     if (json_array_size(causes) >= SCHEMA_FINDINGS_MAX)
         return;
-    char text[ERROR_TEXT_BYTES_MAX];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    json_t *message = json_vsprintf(fmt, args);
     va_end(args);
-    json_t *message = json_string(text);
-    if (!message) /* the cut fell inside a UTF-8 sequence */
+    if (!message) /* a precision in fmt cut inside a UTF-8 sequence */
         message = json_string("Invalid value");
     json_array_append_new(
         causes, json_pack("{s:s, s:o, s:s}", "reason", reason, "message", message, "field", field));
@@ -277,7 +275,7 @@ static void prune(const struct schema *s, json_t *value, int depth, bool keep_nu
         json_object_foreach_safe (value, next, key, member) {
             const struct schema_property *p = s->items ? NULL : schema_property(s, key);
             const struct schema *inner = s->items ? s->items : p ? p->schema : NULL;
-            bool keep = keep_nulls && (depth || strcmp(key, "metadata"));
+            bool keep = keep_nulls && (depth || strcmp(key, "metadata") != 0);
             if (!inner && depth == 0 && is_type_field(key))
                 continue;
             if (!inner || (json_is_null(member) && !keep))

@@ -200,7 +200,7 @@ static enum errc read_field(struct reader *r, char *line) {
         bool only_required = num == 4 && !strcmp(words[3], "required");
         struct schema *own = arena_alloc(r->types->arena, sizeof(*own));
         *own = *p.schema;
-        if (own->name && !only_required && strcmp(words[3], "retainKeys"))
+        if (own->name && !only_required && strcmp(words[3], "retainKeys") != 0)
             return fail(r, "attributes on a named type", words[2]);
         for (size_t i = 3; i < num; i++) {
             enum errc code = read_attribute(r, &p, own, words[i]);

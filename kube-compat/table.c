@@ -73,7 +73,7 @@ static json_t *columns(const struct kind *kind) {
     for (uint32_t i = 0; i < kind->num_columns; i++) {
         const struct kind_column *c = &kind->columns[i];
         /* A date is printed as an age, which is text. */
-        const char *type = c->type && strcmp(c->type, "date") ? c->type : "string";
+        const char *type = c->type && strcmp(c->type, "date") != 0 ? c->type : "string";
         json_array_append_new(list, column(c->name, type, c->format, c->description, c->priority));
     }
     return list;
@@ -121,7 +121,7 @@ static json_t *path_cell(const struct kind_column *c, const json_t *object, int6
         cell = typed(c, first, now_ms);
     }
     json_decref(found);
-    if (cell && json_is_string(cell) && !json_string_length(cell) && c->empty) {
+    if (json_is_string(cell) && !json_string_length(cell) && c->empty) {
         json_decref(cell);
         cell = NULL;
     }

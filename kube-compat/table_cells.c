@@ -59,7 +59,7 @@ static bool init_state(const json_t *o, struct buf *out) {
             continue;
         const char *reason =
             object_str(s, terminated ? "state.terminated.reason" : "state.waiting.reason");
-        if (reason && *reason && strcmp(reason, "PodInitializing"))
+        if (reason && *reason && strcmp(reason, "PodInitializing") != 0)
             buf_printf(out, "Init:%s", reason);
         else if (terminated)
             buf_printf(out, "Init:ExitCode:%lld", (long long)object_int(terminated, "exitCode", 0));
@@ -235,7 +235,7 @@ static void node_roles(const json_t *o, int64_t now_ms, struct buf *out) {
     const char *key;
     json_t *value;
     json_object_foreach (object_at(o, "metadata.labels"), key, value) {
-        if (strncmp(key, prefix, sizeof(prefix) - 1) || !key[sizeof(prefix) - 1])
+        if (strncmp(key, prefix, sizeof(prefix) - 1) != 0 || !key[sizeof(prefix) - 1])
             continue;
         buf_printf(out, "%s%s", out->len ? "," : "", key + sizeof(prefix) - 1);
     }
@@ -373,7 +373,7 @@ static const struct {
 
 json_t *table_cell(const char *cell, const json_t *object, int64_t now_ms) {
     for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
-        if (strcmp(cells[i].name, cell))
+        if (strcmp(cells[i].name, cell) != 0)
             continue;
         AUTO_BUF text = BUF_INIT;
         cells[i].fn(object, now_ms, &text);

@@ -212,7 +212,7 @@ static void check_template(const json_t *object, json_t *causes) {
                  causes);
     check_pod_spec(object_at(object, "spec.template.spec"), "spec.template.spec", causes);
     const char *policy = object_str(object, "spec.template.spec.restartPolicy");
-    if (policy && strcmp(policy, "Always"))
+    if (policy && strcmp(policy, "Always") != 0)
         cause_add(causes, CAUSE_NOT_SUPPORTED, "spec.template.spec.restartPolicy",
                   "Unsupported value: \"%s\": supported values: \"Always\"", policy);
 }
@@ -358,7 +358,7 @@ void validate_update(const struct kind *kind, const json_t *object, const json_t
         immutable(object, old, "spec.selector", causes);
     } else if (!strcmp(kind->kind, "Service")) {
         const char *type = object_str(object, "spec.type");
-        if (object_str(old, "spec.clusterIP") && type && strcmp(type, "ExternalName"))
+        if (object_str(old, "spec.clusterIP") && type && strcmp(type, "ExternalName") != 0)
             immutable(object, old, "spec.clusterIP", causes);
     } else if (!strcmp(kind->kind, "Secret")) {
         immutable(object, old, "type", causes);

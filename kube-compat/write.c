@@ -93,7 +93,7 @@ static enum errc settle_namespace(const struct request *rq, json_t *metadata, st
         return OK;
     }
     const char *ns = object_str(metadata, "namespace");
-    if (ns && *ns && strcmp(ns, rq->ns))
+    if (ns && *ns && strcmp(ns, rq->ns) != 0)
         return err_set(err, ERR_MALFORMED,
                        "the namespace of the provided object does not match the namespace sent on "
                        "the request");
@@ -111,7 +111,7 @@ static enum errc validate(struct request *rq, const json_t *object, const json_t
     size_t i;
     json_t *cause;
     json_array_foreach (rq->causes, i, cause) {
-        if (!rq->kind->built_in || strcmp(object_str(cause, "reason"), CAUSE_TYPE_INVALID))
+        if (!rq->kind->built_in || strcmp(object_str(cause, "reason"), CAUSE_TYPE_INVALID) != 0)
             continue;
         err_set(err, ERR_MALFORMED, "%s in version \"%s\" cannot be handled as a %s: %s: %s",
                 rq->kind->kind, rq->kind->version, rq->kind->kind, object_str(cause, "field"),
@@ -170,7 +170,7 @@ static enum errc prepare_new(struct request *rq, json_t *object, struct error *e
     tidy_metadata(metadata);
     for (size_t i = 0; i < ARRAY_LEN(server_owned); i++)
         json_object_del(metadata, server_owned[i]);
-    if (rq->kind->has_status && strcmp(rq->kind->plural, "nodes"))
+    if (rq->kind->has_status && strcmp(rq->kind->plural, "nodes") != 0)
         json_object_del(object, "status");
     defaults_new(rq->kind, object);
     object_stamp_new(object, rq->kind->generation, clock_wall_ms());
@@ -242,7 +242,7 @@ static enum errc check_identity(const struct request *rq, const json_t *old, jso
                                 bool *ret_has_version, struct error *err) {
     json_t *metadata = metadata_of(object);
     const char *name = object_str(metadata, "name");
-    if (!name || strcmp(name, rq->name))
+    if (!name || strcmp(name, rq->name) != 0)
         return err_set(err, ERR_MALFORMED,
                        "the name of the object (%s) does not match the name on the URL (%s)",
                        name ? name : "", rq->name);
@@ -250,13 +250,13 @@ static enum errc check_identity(const struct request *rq, const json_t *old, jso
     if (code)
         return code;
     const char *uid = object_str(metadata, "uid"), *old_uid = object_uid(old);
-    if (uid && *uid && old_uid && strcmp(uid, old_uid))
+    if (uid && *uid && old_uid && strcmp(uid, old_uid) != 0)
         return err_set(err, ERR_CONFLICT,
                        "Operation cannot be fulfilled on %s \"%s\": Precondition failed: UID in "
                        "precondition: %s, UID in object meta: %s",
                        rq->kind->qualified, rq->name, uid, old_uid);
     const char *rv = object_str(metadata, "resourceVersion");
-    *ret_has_version = rv && *rv && strcmp(rv, "0");
+    *ret_has_version = rv && *rv && strcmp(rv, "0") != 0;
     if (!*ret_has_version)
         return OK;
     const char *current = object_str(old, "metadata.resourceVersion");
