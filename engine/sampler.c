@@ -12,7 +12,9 @@
  * zero between calls: walking the request's tokens twice beats keeping a table per request.
  *
  * top_k and top_p never sort the vocabulary: select_largest() is quickselect, which narrows to the
- * cut in linear expected time; measured by count it is top_k, by probability top_p.
+ * cut in linear expected time; measured by count it is top_k, by probability top_p. Nor do they
+ * look at all of it twice: what cannot be among the k best, or within the probability p, is passed
+ * over in one walk, and only the rest become candidates.
  *
  * The draw inverts the cumulative distribution at one uniform number, philox(seed, index of the
  * token). No generator has a state, so a seeded request gets the same tokens beside any others,
@@ -24,9 +26,12 @@
 
 #include "engine/philox.h"
 #include "engine/request.h"
+#include "engine/softmax.h"
 
 /* Below it a division would overflow before it changed any choice. */
 #define TEMPERATURE_MIN 1e-5f
+
+enum { TOP_K_SLACK_MIN = 1024 };
 
 struct candidate {
     float logit, weight; /* weight: exp((logit - largest) / temperature) */
@@ -38,6 +43,7 @@ struct sampler {
     int32_t *eog_ids;
     uint32_t num_eog_ids;
     float *changed;               /* [V] the row after bias and penalties */
+    float *weights;               /* [V] of the row, where all of them are needed */
     struct candidate *candidates; /* [V] */
     uint32_t *counts;             /* [V] all 0 between calls */
 };
@@ -51,9 +57,10 @@ enum errc sampler_create(const struct sampler_options *opt, struct sampler **ret
     s->num_eog_ids = opt->num_eog_ids;
     s->eog_ids = mem_dup(opt->eog_ids, opt->num_eog_ids * sizeof(s->eog_ids[0]));
     s->changed = mem_try_alloc(opt->vocab_size * sizeof(s->changed[0]));
+    s->weights = mem_try_alloc(opt->vocab_size * sizeof(s->weights[0]));
     s->candidates = mem_try_alloc(opt->vocab_size * sizeof(s->candidates[0]));
     s->counts = mem_try_alloc(opt->vocab_size * sizeof(s->counts[0]));
-    if (!s->changed || !s->candidates || !s->counts)
+    if (!s->changed || !s->weights || !s->candidates || !s->counts)
         return err_set(err, ERR_EXHAUSTED, "no memory to sample from a vocabulary of %u",
                        opt->vocab_size);
     *ret_s = steal(s);
@@ -65,6 +72,7 @@ void sampler_destroy(struct sampler *s) {
         return;
     free(s->eog_ids);
     free(s->changed);
+    free(s->weights);
     free(s->candidates);
     free(s->counts);
     free(s);
@@ -97,9 +105,7 @@ double sampler_logsumexp(const float *logits, uint32_t vocab_size) {
     uint32_t best = 0;
     if (!find_largest(logits, vocab_size, &best))
         return NAN;
-    double sum = 0;
-    for (uint32_t i = 0; i < vocab_size; i++)
-        sum += (double)expf(logits[i] - logits[best]);
+    double sum = softmax_sum(logits, vocab_size, logits[best], 1);
     return (double)logits[best] + log(sum);
 }
 
@@ -243,15 +249,72 @@ static uint32_t select_largest(struct candidate *c, uint32_t n, double need, enu
     return hi;
 }
 
-static uint32_t gather(struct sampler *s, const float *logits, float largest,
-                       const struct sampling_params *p) {
+/* The k best of the row become the candidates. Whenever the array is full, all but the k best so
+ * far leave it; from then on only what beats the last of those comes in. */
+static uint32_t gather_top_k(struct sampler *s, const float *logits, uint32_t k) {
+    uint32_t cap = k < s->vocab_size / 2 ? 2 * k : s->vocab_size, n = 0;
+    if (cap < TOP_K_SLACK_MIN)
+        cap = TOP_K_SLACK_MIN < s->vocab_size ? TOP_K_SLACK_MIN : s->vocab_size;
+    float bar = -INFINITY;
+    for (uint32_t i = 0; i < s->vocab_size; i++) {
+        if (!(logits[i] > bar)) /* of equals, the id that came first stays */
+            continue;
+        s->candidates[n++] = (struct candidate){.logit = logits[i], .id = (int32_t)i};
+        if (n < cap)
+            continue;
+        n = select_largest(s->candidates, n, k, MEASURE_COUNT);
+        bar = INFINITY;
+        for (uint32_t c = 0; c < n; c++)
+            bar = s->candidates[c].logit < bar ? s->candidates[c].logit : bar;
+    }
+    return select_largest(s->candidates, n, k, MEASURE_COUNT);
+}
+
+/* Drops the candidates whose weight is 0 or below min_p. */
+static uint32_t keep_likely(struct candidate *c, uint32_t n, float min_p) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (c[i].weight > 0 && c[i].weight >= min_p)
+            c[kept++] = c[i];
+    }
+    return kept;
+}
+
+static uint32_t candidates_of_top_k(struct sampler *s, const struct sampling_params *p,
+                                    const float *logits, float largest) {
+    uint32_t n = gather_top_k(s, logits, (uint32_t)p->top_k);
+    for (uint32_t i = 0; i < n; i++) {
+        float logit = s->candidates[i].logit;
+        softmax_weights(&logit, 1, largest, 1 / p->temperature, &s->candidates[i].weight);
+    }
+    n = keep_likely(s->candidates, n, p->min_p);
+    if (p->top_p < 1) {
+        double total = measure(s->candidates, 0, n, MEASURE_WEIGHT);
+        n = select_largest(s->candidates, n, (double)p->top_p * total, MEASURE_WEIGHT);
+    }
+    return n;
+}
+
+/* The whole vocabulary, without what min_p and top_p cut. Weights below bar = (1 - top_p) * total /
+ * V are together less than what top_p leaves out, so none of them is within it. */
+static uint32_t candidates_of_all(struct sampler *s, const struct sampling_params *p,
+                                  const float *logits, float largest) {
+    double total = softmax_weights(logits, s->vocab_size, largest, 1 / p->temperature, s->weights);
+    if (p->min_p > 0) {
+        total = 0;
+        for (uint32_t i = 0; i < s->vocab_size; i++)
+            total += s->weights[i] >= p->min_p ? (double)s->weights[i] : 0;
+    }
+    double bar = (1 - (double)p->top_p) * total / s->vocab_size;
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->vocab_size; i++) {
-        float weight = expf((logits[i] - largest) / p->temperature);
-        if (weight > 0 && weight >= p->min_p)
+        float weight = s->weights[i];
+        if (weight > 0 && weight >= p->min_p && (double)weight >= bar)
             s->candidates[n++] =
                 (struct candidate){.logit = logits[i], .weight = weight, .id = (int32_t)i};
     }
+    if (p->top_p < 1)
+        n = select_largest(s->candidates, n, (double)p->top_p * total, MEASURE_WEIGHT);
     return n;
 }
 
@@ -277,13 +340,10 @@ bool sampler_sample(struct sampler *s, const struct request *rq, const float *lo
 
     int32_t id = (int32_t)largest;
     if (p->temperature >= TEMPERATURE_MIN) {
-        uint32_t n = gather(s, changed, changed[largest], p);
-        if (p->top_k > 0 && (uint32_t)p->top_k < n)
-            n = select_largest(s->candidates, n, p->top_k, MEASURE_COUNT);
-        if (p->top_p < 1) {
-            double total = measure(s->candidates, 0, n, MEASURE_WEIGHT);
-            n = select_largest(s->candidates, n, (double)p->top_p * total, MEASURE_WEIGHT);
-        }
+        float best = changed[largest];
+        uint32_t n = p->top_k > 0 && (uint32_t)p->top_k < s->vocab_size
+                         ? candidates_of_top_k(s, p, changed, best)
+                         : candidates_of_all(s, p, changed, best);
         id = draw(s->candidates, n, philox_uniform(rq->seed, request_num_output(rq)));
     }
     if (p->num_logprobs >= 0)

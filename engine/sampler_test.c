@@ -9,7 +9,7 @@
 #include "engine/philox.h"
 #include "engine/request.h"
 
-enum { VOCAB = 1000, EOG = 7 };
+enum { VOCAB = 3000, EOG = 7 };
 
 /* A request to sample for, on the stack: prompt {1, 2}, then what the test appends. */
 struct subject {
