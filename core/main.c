@@ -1,10 +1,28 @@
 /* inferd: one program, several commands. This file alone sees every folder; it wires and decides
  * nothing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "api/engine_command.h"
+#include "api/gateway.h"
+#include "core/auth.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/config.h"
+#include "core/control/control.h"
+#include "core/http.h"
+#include "core/notify.h"
+#include "core/store.h"
+#include "core/tls.h"
+#include "kube-compat/kube.h"
 #include "engine/bench_command.h"
 #include "engine/generate_command.h"
 #include "engine/tokenize_command.h"
@@ -15,16 +33,333 @@ struct command {
     const char *help;
 };
 
+/* ---- inferd serve ---- */
+
+enum { KUBE_BODY_BYTES_MAX = 3 << 20 }; /* as the reference API server */
+
+struct daemon {
+    struct config config;
+    struct auth *auth;
+    struct tls *tls;
+    struct store *store;
+    struct podlog *podlog;
+    struct traffic *traffic;
+    struct kube *kube;
+    struct http_server *http;
+    struct gateway *gateway;
+    struct control *control;
+    char *kube_url, *gateway_url;
+};
+
+static enum errc make_dir(const char *path, mode_t mode, struct error *err) {
+    return mkdir(path, mode) && errno != EEXIST ? err_errno(err, "make folder %s", path) : OK;
+}
+
+/* The data folder with its parents; nobody else looks into it. */
+static enum errc make_folders(struct config *c, struct error *err) {
+    static const char *const below[] = {"run", "logs", "models"};
+    AUTO_FREE char *path = mem_strdup(c->data_dir);
+    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        mkdir(path, 0755); /* the last one tells whether it worked */
+        *p = '/';
+    }
+    enum errc rc = make_dir(c->data_dir, 0700, err);
+    for (size_t i = 0; i < ARRAY_LEN(below) && !rc; i++) {
+        AUTO_FREE char *sub = mem_printf("%s/%s", c->data_dir, below[i]);
+        rc = make_dir(sub, 0700, err);
+    }
+    return rc;
+}
+
+/* Paths that the configuration leaves open, made absolute: replicas have no working folder. */
+static enum errc settle_paths(struct config *c, struct error *err) {
+    enum errc rc = make_folders(c, err);
+    if (rc)
+        return rc;
+    char *full = realpath(c->data_dir, NULL);
+    if (!full)
+        return err_errno(err, "find folder %s", c->data_dir);
+    free(c->data_dir);
+    c->data_dir = full;
+    if (!*c->models_dir) {
+        free(c->models_dir);
+        c->models_dir = mem_printf("%s/models", c->data_dir);
+    }
+    return OK;
+}
+
+/* Writes a file whole or not at all. */
+static enum errc write_file(const char *path, const char *text, struct error *err) {
+    AUTO_FREE char *fresh = mem_printf("%s.new", path);
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    size_t len = strlen(text);
+    bool ok = fd >= 0 && write(fd, text, len) == (ssize_t)len;
+    if (fd >= 0)
+        close(fd);
+    if (!ok || rename(fresh, path))
+        return err_errno(err, "write %s", path);
+    return OK;
+}
+
+/* admin.kubeconfig for people, run/serve.json for scripts that start us. */
+static enum errc publish_addresses(struct daemon *d, struct error *err) {
+    AUTO_FREE char *kubeconfig = NULL;
+    AUTO_FREE char *path = mem_printf("%s/admin.kubeconfig", d->config.data_dir);
+    AUTO_FREE char *ready = mem_printf("%s/run/serve.json", d->config.data_dir);
+    enum errc rc = auth_kubeconfig(d->auth, d->kube_url, "admin", &kubeconfig, err);
+    if (!rc)
+        rc = write_file(path, kubeconfig, err);
+    if (rc)
+        return rc;
+    json_t *o = json_pack("{s:i, s:s, s:s, s:s}", "pid", (int)getpid(), "kube", d->kube_url,
+                          "gateway", d->gateway_url, "kubeconfig", path);
+    AUTO_FREE char *text = json_dumps(o, 0);
+    json_decref(o);
+    return write_file(ready, text, err);
+}
+
+static enum errc start_store(struct daemon *d, struct error *err) {
+    const struct config *c = &d->config;
+    AUTO_FREE char *db = mem_printf("%s/state.db", c->data_dir);
+    AUTO_FREE char *logs = mem_printf("%s/logs", c->data_dir);
+    struct store_options store = {.path = db,
+                                  .history_events_max = (uint32_t)c->history_events_max};
+    struct podlog_options podlog = {.dir = logs,
+                                    .file_bytes_max = (uint64_t)c->log_file_bytes_max,
+                                    .num_files_max = (uint32_t)c->log_files_max};
+    enum errc rc = store_open(&store, &d->store, err);
+    return rc ? rc : podlog_create(&podlog, &d->podlog, err);
+}
+
+/* "a,b" into a NULL-terminated array over the same memory. */
+static void split_commas(char *text, const char **list, size_t max) {
+    size_t n = 0;
+    for (char *rest = text, *word; n + 1 < max && (word = strsep(&rest, ","));) {
+        if (*word)
+            list[n++] = word;
+    }
+    list[n] = NULL;
+}
+
+static enum errc start_kube(struct daemon *d, struct error *err) {
+    const struct config *c = &d->config;
+    AUTO_FREE char *sans = mem_strdup(c->tls_sans);
+    const char *list[32];
+    split_commas(sans, list, ARRAY_LEN(list));
+    struct auth_options auth = {.data_dir = c->data_dir, .extra_sans = list};
+    enum errc rc = auth_open(&auth, &d->auth, err);
+    if (!rc)
+        rc = tls_start(d->auth, &d->tls, err);
+    struct kube_options kube = {.store = d->store,
+                                .podlog = d->podlog,
+                                .admit = control_admit,
+                                .event_ttl_seconds = c->event_ttl_seconds,
+                                .server_address = c->kube_listen};
+    if (!rc)
+        rc = kube_create(&kube, &d->kube, err);
+    struct http_server_options http = {.listen = c->kube_listen,
+                                       .tls = d->tls,
+                                       .auth = d->auth,
+                                       .body_bytes_max = KUBE_BODY_BYTES_MAX,
+                                       .handler = kube_handle,
+                                       .user = d->kube,
+                                       .error_body = kube_error_body};
+    if (!rc)
+        rc = http_server_start(&http, &d->http, err);
+    if (!rc)
+        d->kube_url = mem_printf("https://%s", http_server_address(d->http));
+    return rc;
+}
+
+static enum errc start(struct daemon *d, struct error *err) {
+    const struct config *c = &d->config;
+    enum errc rc = start_store(d, err);
+    if (!rc)
+        rc = start_kube(d, err);
+    d->traffic = traffic_create();
+    struct gateway_options gateway = {.config = c, .traffic = d->traffic};
+    if (!rc)
+        rc = gateway_start(&gateway, &d->gateway, err);
+    if (rc)
+        return rc;
+    d->gateway_url = mem_printf("http://%s", gateway_address(d->gateway));
+    struct control_options control = {.store = d->store,
+                                      .podlog = d->podlog,
+                                      .traffic = d->traffic,
+                                      .config = c,
+                                      .gateway_url = d->gateway_url,
+                                      .kube_address = http_server_address(d->http),
+                                      .ca_pem = auth_ca_pem(d->auth)};
+    rc = control_start(&control, &d->control, err);
+    return rc ? rc : publish_addresses(d, err);
+}
+
+/* Clients first, then what they wait for, the store last. */
+static void stop(struct daemon *d) {
+    gateway_stop(d->gateway);
+    control_stop(d->control);
+    kube_destroy(d->kube);
+    http_server_stop(d->http);
+    tls_stop(d->tls);
+    auth_close(d->auth);
+    traffic_destroy(d->traffic);
+    podlog_destroy(d->podlog);
+    store_close(d->store);
+    free(d->kube_url);
+    free(d->gateway_url);
+    config_deinit(&d->config);
+}
+
+/* --config FILE, then "--key value" or "--key=value" over it. */
+static enum errc read_options(int argc, char **argv, struct config *c, struct error *err) {
+    const char *file = NULL;
+    for (int i = 1; i + 1 < argc; i++) {
+        if (!strcmp(argv[i], "--config"))
+            file = argv[i + 1];
+    }
+    enum errc rc = config_load(file, c, err);
+    for (int i = 1; i < argc && !rc; i++) {
+        if (strncmp(argv[i], "--", 2) != 0)
+            return err_set(err, ERR_INVALID, "\"%s\" is not an option", argv[i]);
+        AUTO_FREE char *key = mem_strdup(argv[i] + 2);
+        char *equals = strchr(key, '=');
+        if (equals)
+            *equals++ = '\0';
+        const char *value = equals ? equals : argv[++i];
+        if (!value)
+            return err_set(err, ERR_INVALID, "--%s wants a value", key);
+        if (strcmp(key, "config") != 0)
+            rc = config_set(c, key, value, err);
+    }
+    return rc;
+}
+
+static void serve_help(FILE *out) {
+    AUTO_BUF help = BUF_INIT;
+    config_help(&help);
+    fprintf(out,
+            "usage: inferd serve [--config FILE] [--KEY VALUE]...\n\n"
+            "Keys of the configuration file, and with dashes of the command line\n"
+            "(dataDir: /srv/inferd, --data-dir /srv/inferd):\n%s",
+            help.data);
+}
+
+/* Until SIGTERM or SIGINT; the watchdog is fed meanwhile. */
+static void wait_for_end(int signal_fd) {
+    int watchdog_ms = notify_watchdog_ms();
+    struct pollfd p = {.fd = signal_fd, .events = POLLIN};
+    while (poll(&p, 1, watchdog_ms) == 0)
+        notify_send("WATCHDOG=1");
+    struct signalfd_siginfo signal;
+    ssize_t n = read(signal_fd, &signal, sizeof(signal));
+    log_info("stopping", "signal=%u", n > 0 ? signal.ssi_signo : 0);
+}
+
+static int serve_command(int argc, char **argv) {
+    struct daemon d = {0};
+    struct error err = ERROR_INIT;
+    enum log_level level;
+    int64_t start_ms = clock_mono_ms();
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+        serve_help(stdout);
+        return 0;
+    }
+    sigset_t signals; /* blocked before any thread starts: only the signalfd sees them */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (read_options(argc, argv, &d.config, &err) ||
+        log_level_parse(d.config.log_level, &level, &err)) {
+        fprintf(stderr, "inferd serve: %s\n", err.text);
+        config_deinit(&d.config);
+        return 2;
+    }
+    log_set_level(level);
+    if (settle_paths(&d.config, &err) || start(&d, &err)) {
+        fprintf(stderr, "inferd serve: %s\n", err.text);
+        stop(&d);
+        return 1;
+    }
+    log_info("ready", "version=%s kube=%s gateway=%s data_dir=%s start_ms=%lld", INFERD_VERSION,
+             d.kube_url, d.gateway_url, d.config.data_dir, (long long)(clock_mono_ms() - start_ms));
+    notify_send("READY=1");
+    int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    wait_for_end(signal_fd);
+    close(signal_fd);
+    notify_send("STOPPING=1");
+    /* From here a second signal ends the process at once, as it would any program. */
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    stop(&d);
+    return 0;
+}
+
+/* ---- inferd kubeconfig ---- */
+
+/* The address of the daemon on this data folder, as it wrote it down. Gives. */
+static char *running_server(const char *data_dir) {
+    AUTO_FREE char *path = mem_printf("%s/run/serve.json", data_dir);
+    json_t *o = json_load_file(path, 0, NULL);
+    char *url = mem_strdup(json_string_value(json_object_get(o, "kube")));
+    json_decref(o);
+    return url;
+}
+
+static int kubeconfig_command(int argc, char **argv) {
+    struct config config;
+    struct error err = ERROR_INIT;
+    const char *user = "admin", *server = NULL, *data_dir = NULL;
+    for (int i = 1; i < argc; i++) {
+        const char **to = !strcmp(argv[i], "--user")       ? &user
+                          : !strcmp(argv[i], "--server")   ? &server
+                          : !strcmp(argv[i], "--data-dir") ? &data_dir
+                                                           : NULL;
+        if (!to || !argv[i + 1]) {
+            fprintf(stderr, "usage: inferd kubeconfig [--data-dir DIR] [--user NAME] "
+                            "[--server https://HOST:PORT]\n");
+            return 2;
+        }
+        *to = argv[++i];
+    }
+    if (config_load(NULL, &config, &err)) {
+        fprintf(stderr, "inferd kubeconfig: %s\n", err.text);
+        return 1;
+    }
+    data_dir = data_dir ? data_dir : config.data_dir;
+    AUTO_FREE char *running = running_server(data_dir);
+    AUTO_FREE char *configured = mem_printf("https://%s", config.kube_listen);
+    AUTO(auth) auth = NULL;
+    AUTO_FREE char *yaml = NULL;
+    struct auth_options opt = {.data_dir = data_dir};
+    enum errc rc = auth_open(&opt, &auth, &err);
+    if (!rc)
+        rc = auth_kubeconfig(auth,
+                             server    ? server
+                             : running ? running
+                                       : configured,
+                             user, &yaml, &err);
+    config_deinit(&config);
+    if (rc)
+        fprintf(stderr, "inferd kubeconfig: %s\n", err.text);
+    else
+        fputs(yaml, stdout);
+    return rc ? 1 : 0;
+}
+
 static int version_command(int argc, char **argv) {
     printf("inferd %s\n", INFERD_VERSION);
     return 0;
 }
 
 static const struct command commands[] = {
+    {"serve", serve_command, "the daemon: Kubernetes API, gateway, replicas"},
     {"engine", engine_command, "serve one model over HTTP (a replica)"},
     {"generate", generate_command, "continue a raw prompt"},
     {"tokenize", tokenize_command, "text on stdin to token ids, or back"},
     {"bench", bench_command, "measure how fast this machine runs a model"},
+    {"kubeconfig", kubeconfig_command, "print a kubeconfig for kubectl"},
     {"version", version_command, "print the version"},
 };
 
