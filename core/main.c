@@ -35,7 +35,10 @@ struct command {
 
 /* ---- inferd serve ---- */
 
-enum { KUBE_BODY_BYTES_MAX = 3 << 20 }; /* as the reference API server */
+enum {
+    KUBE_BODY_BYTES_MAX = 3 << 20, /* as the reference API server */
+    DRAIN_POLL_MS = 20,
+};
 
 struct daemon {
     struct config config;
@@ -178,7 +181,11 @@ static enum errc start(struct daemon *d, struct error *err) {
     if (!rc)
         rc = start_kube(d, err);
     d->traffic = traffic_create();
-    struct gateway_options gateway = {.config = c, .traffic = d->traffic};
+    struct gateway_options gateway = {.listen = c->gateway_listen,
+                                      .traffic = d->traffic,
+                                      .queue_max = c->gateway_queue_max,
+                                      .hold_ms = c->gateway_hold_seconds * 1000,
+                                      .body_bytes_max = c->body_bytes_max};
     if (!rc)
         rc = gateway_start(&gateway, &d->gateway, err);
     if (rc)
@@ -193,6 +200,14 @@ static enum errc start(struct daemon *d, struct error *err) {
                                       .ca_pem = auth_ca_pem(d->auth)};
     rc = control_start(&control, &d->control, err);
     return rc ? rc : publish_addresses(d, err);
+}
+
+/* New requests are refused, those that run get the grace that a replica gets. */
+static void drain(struct daemon *d) {
+    int64_t deadline = clock_mono_ms() + d->config.drain_seconds * 1000;
+    gateway_drain(d->gateway);
+    while (gateway_num_open(d->gateway) && clock_mono_ms() < deadline)
+        poll(NULL, 0, DRAIN_POLL_MS);
 }
 
 /* Clients first, then what they wait for, the store last. */
@@ -292,6 +307,7 @@ static int serve_command(int argc, char **argv) {
     notify_send("STOPPING=1");
     /* From here a second signal ends the process at once, as it would any program. */
     sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    drain(&d);
     stop(&d);
     return 0;
 }
