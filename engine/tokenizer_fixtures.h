@@ -123,6 +123,7 @@ static inline void fixture_spm(struct fixture *f) {
     for (size_t i = 0; i < ARRAY_LEN(pieces); i++)
         fixture_add(f, pieces[i], 1);
     fixture_add(f, "<extra>", 4);
+    fixture_add(f, "\u2581\u2581x", 4);
 }
 
 static inline void fixture_put_bool(struct gguf_writer *w, const char *key, bool v) {

@@ -164,7 +164,7 @@ static enum errc load_merges(struct loader *l, struct error *err) {
     AUTO_FREE struct bpe_merge *merges = mem_array(texts.len, sizeof(*merges));
     uint32_t num = 0;
     for (uint32_t i = 0; i < texts.len; i++) {
-        bool used;
+        bool used = false;
         if (parse_merge(l, gguf_array_string(&texts, i), &merges[num], &used, err))
             return err_wrap(err, KEY("merges") "[%u]", i);
         num += used;

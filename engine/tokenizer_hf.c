@@ -176,8 +176,6 @@ static enum errc load_generation_config(struct tokenizer *tk, const char *dir, s
         if (found)
             break;
     }
-    if (tk->eos < 0 && tk->eog.len)
-        tk->eos = tk->eog.data[0];
     return OK;
 }
 

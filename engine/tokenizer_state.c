@@ -31,8 +31,7 @@ static const char *const end_names[] = {
     "<|eot|>",
     "<|role_end|>",
     "<turn|>",
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<\uFF5Cend\u2581of\u2581sentence\uFF5C>", /* DeepSeek's, with fullwidth bars */
 };
 
 static bool has_control(const struct tokenizer *tk, const char *name) {
@@ -52,6 +51,10 @@ void tokenizer_seal(struct tokenizer *tk) {
                 tk, special_tokens_find(&tk->special, end_names[i], strlen(end_names[i]))->id);
     }
     tokenizer_add_eog(tk, tk->eos);
+    if (tk->eos < 0 && tk->eog.len)
+        tk->eos = tk->eog.data[0];
+    if (tk->bos < 0 && tk->prefix.len)
+        tk->bos = tk->prefix.data[0];
 }
 
 /* The byte that a letter stands for, -1: none. */
@@ -113,7 +116,8 @@ enum errc tokenizer_set_spm_token(struct tokenizer *tk, uint32_t id, const char 
                            len > 20 ? 20 : (int)len, text);
         buf_putc(&piece, (char)byte);
     }
-    for (size_t i = 0; matchable && i < len;) {
+    /* User-defined pieces match raw text, where a space is a space. */
+    for (size_t i = 0; (matchable || kind == TOKEN_USER_DEFINED) && i < len;) {
         bool mark = len - i >= 3 && !memcmp(text + i, SPACE_MARK, 3);
         buf_putc(&piece, mark ? ' ' : text[i]);
         i += mark ? 3 : 1;

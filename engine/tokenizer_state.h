@@ -38,8 +38,9 @@ struct tokenizer {
 
 /* Adds to eog unless it is there; ids outside the vocabulary are ignored. */
 void tokenizer_add_eog(struct tokenizer *tk, int64_t id);
-/* The last step of every loader: indexes the vocabulary's special tokens, and adds the control
- * tokens to eog whose name says that they end a turn. */
+/* The last step of every loader: indexes the special tokens, adds the control tokens to eog whose
+ * name says that they end a turn, and names bos and eos where the file did not but they are clear.
+ */
 void tokenizer_seal(struct tokenizer *tk);
 
 /* The vocabulary and pipeline of a tokenizer.json, or of a tokenizer.model (SentencePiece or

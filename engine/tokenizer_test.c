@@ -125,6 +125,7 @@ static void scores_decide_and_spaces_are_marked(void **state) {
     expect(tk, &f, "the the", plain, "\u2581the \u2581the ");
     expect(tk, &f, "abcab", plain, "\u2581 abc ab ");
     expect(tk, &f, "  the", plain, "\u2581\u2581 \u2581the ");
+    expect(tk, &f, "a  xb", plain, "\u2581 a \u2581\u2581x \u2581 b "); /* user-defined */
     expect(tk, &f, "", plain, "");
     fixture_deinit(&f);
 }
