@@ -13,7 +13,7 @@
 #include "core/control/rollout.h"
 #include "core/object.h"
 
-enum { ISVC_NAME_BYTES_MAX = 52 }; /* NAME-predictor-HASH-SUFFIX must stay a label of 63+ bytes */
+enum { ISVC_NAME_BYTES_MAX = 48 }; /* the label "isvc.NAME-predictor" has 63 at most */
 
 static const char PREDICTOR[] = "spec.predictor";
 

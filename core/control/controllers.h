@@ -23,7 +23,7 @@ int64_t controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms)
 void controllers_replica_changed(struct controllers *c, const char *uid);
 
 enum {
-    CONTROLLERS_KEYS_MAX = 1000,  /* per round, so that processes are attended to in between */
+    CONTROLLERS_KEYS_MAX = 32,    /* per round, so that processes are attended to in between */
     CONTROLLERS_GC_DELAY_MS = 20, /* collects once for a burst of deletions */
     CONTROLLERS_EVENT_SWEEP_MS = 60 * 1000,
 };

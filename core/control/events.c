@@ -125,9 +125,9 @@ void events_flush(struct world *w) {
     json_t *e;
     size_t num_writes = 0;
     json_array_foreach (b->items, i, e) {
-        /* The object may be gone together with its namespace. */
+        /* A namespace that goes takes its events with it. */
         AUTO(store_object) ns = world_get(w, KIND_NAMESPACE, NULL, object_namespace(e));
-        if (!ns)
+        if (!ns || object_deleting(ns->json))
             continue;
         object_key(&keys[i], "core", "events", object_namespace(e), object_name(e));
         writes[num_writes++] = (struct store_write){

@@ -8,7 +8,7 @@ static bool text_equal(const char *a, const char *b) {
     return a && b && !strcmp(a, b);
 }
 
-/* The supportedModelFormats entry that fits, or NULL. A version counts only if both name one. */
+/* The supportedModelFormats entry that fits, or NULL. One without a version serves them all. */
 static const json_t *find_format(const json_t *runtime, const json_t *model, bool auto_only) {
     const char *name = object_str(model, "modelFormat.name");
     const char *version = object_str(model, "modelFormat.version");
@@ -17,7 +17,7 @@ static const json_t *find_format(const json_t *runtime, const json_t *model, boo
     json_array_foreach (object_at(runtime, "spec.supportedModelFormats"), i, f) {
         const char *offers = object_str(f, "version");
         if (text_equal(object_str(f, "name"), name) &&
-            (!version || (offers && !strcmp(version, offers))) &&
+            (!version || !offers || !strcmp(version, offers)) &&
             (!auto_only || object_bool(f, "autoSelect", false)))
             return f;
     }
