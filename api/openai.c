@@ -41,7 +41,7 @@ static void list_models(struct openai_server *s, struct http_exchange *x) {
 
 static void show_model(struct openai_server *s, struct http_exchange *x, const char *name) {
     struct error err = ERROR_INIT;
-    const char *known;
+    const char *known = NULL;
     if (openai_find_model(s, name, &known, &err)) {
         openai_reply_error(x, &err);
         return;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/mem.h"
+
 enum { PATH_BYTES_MAX = 4096 };
 
 static uint64_t mem_available(const char *proc) {
@@ -25,8 +27,7 @@ static uint64_t mem_available(const char *proc) {
 
 /* The number in a cgroup file; UINT64_MAX for "max" and when there is none. */
 static uint64_t cgroup_value(const char *dir, const char *name) {
-    char path[PATH_BYTES_MAX + 64];
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    AUTO_FREE char *path = mem_printf("%s/%s", dir, name);
     FILE *f = fopen(path, "re");
     uint64_t value = UINT64_MAX;
     if (f) {
@@ -38,14 +39,16 @@ static uint64_t cgroup_value(const char *dir, const char *name) {
 }
 
 static uint64_t cgroup_available(const char *proc, const char *cgroup_fs) {
-    char path[PATH_BYTES_MAX], line[PATH_BYTES_MAX], dir[PATH_BYTES_MAX * 2];
-    snprintf(path, sizeof(path), "%s/self/cgroup", proc);
+    AUTO_FREE char *path = mem_printf("%s/self/cgroup", proc);
+    AUTO_FREE char *dir = mem_strdup("");
+    char line[PATH_BYTES_MAX];
     FILE *f = fopen(path, "re");
-    dir[0] = '\0';
     while (f && fgets(line, sizeof(line), f)) {
         line[strcspn(line, "\n")] = '\0';
-        if (!strncmp(line, "0::/", 4))
-            snprintf(dir, sizeof(dir), "%s%s", cgroup_fs, line + 3);
+        if (!strncmp(line, "0::/", 4)) {
+            free(dir);
+            dir = mem_printf("%s%s", cgroup_fs, line + 3);
+        }
     }
     if (f)
         fclose(f);

@@ -148,7 +148,7 @@ static void quote_pattern(const char *string, struct buf *out) {
 }
 
 static enum errc read_split(const json_t *step, struct pretokenizer *p, struct error *err) {
-    enum split_behavior behavior;
+    enum split_behavior behavior = SPLIT_REMOVED;
     const char *string, *regex;
     if (read_behavior(step, &behavior, err) || read_pattern(step, &string, &regex, err))
         return err->code;
