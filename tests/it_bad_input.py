@@ -31,8 +31,8 @@ def broken_models_are_refused_with_file_tensor_and_offset(program):
     cases = {
         "truncated": (gguf(data_bytes=100), ["truncated.gguf", "token_embd.weight", "offset"]),
         "lying": (gguf(tensor_offset=1 << 40), ["lying.gguf", "token_embd.weight", "offset"]),
-        "random": (b"GGUF" + random.randbytes(4096), ["random.gguf"]),
-        "noise": (random.randbytes(4096), ["noise.gguf"]),
+        "random": (b"GGUF" + random.randbytes(4096), ["exit code 1", "random.gguf"]),
+        "noise": (random.randbytes(4096), ["exit code 1", "noise.gguf"]),
     }
     with Daemon(program) as d:
         d.apply(inference_service("good", "embedded://demo-chat"))
