@@ -12,12 +12,10 @@
  * Text in and decoded text out are bytes as they are: no newline is taken off or put on. */
 #include "engine/tokenize_command.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/model_path.h"
@@ -108,11 +106,8 @@ static bool has_suffix(const char *s, const char *suffix) {
 
 static enum errc open_tokenizer(const char *reference, struct tokenizer **ret_tk,
                                 struct error *err) {
-    struct stat st;
     AUTO_FREE char *path = NULL;
-    if (!stat(reference, &st))
-        path = mem_strdup(reference);
-    else if (model_path_resolve(reference, &(struct model_path_options){0}, &path, err))
+    if (model_path_resolve(reference, &(struct model_path_options){0}, &path, err))
         return err->code;
     if (has_suffix(path, ".json") || has_suffix(path, ".model"))
         return tokenizer_from_file(path, ret_tk, err);

@@ -13,7 +13,7 @@
 
 #include "engine/tokenizer_fixtures.h"
 
-static char model[] = "/tmp/inferd-tokenize-XXXXXX";
+static char model[] = "/tmp/inferd-tokenize-XXXXXX", empty_dir[] = "/tmp/inferd-tokenize-XXXXXX";
 
 static int write_model(void **state) {
     struct fixture f;
@@ -27,11 +27,11 @@ static int write_model(void **state) {
     close(fd);
     gguf_writer_deinit(&w);
     fixture_deinit(&f);
-    return ok ? 0 : -1;
+    return ok && mkdtemp(empty_dir) ? 0 : -1;
 }
 
 static int remove_model(void **state) {
-    return unlink(model);
+    return unlink(model) | rmdir(empty_dir);
 }
 
 /* What a temporary file holds. */
@@ -136,8 +136,8 @@ static void failures_take_one_line_and_exit_1(void **state) {
     expect_failure(
         run("", 0, (const char *const[]){"tokenize", "--model", "/nonexistent/model.gguf", NULL}),
         1, "/nonexistent/model.gguf");
-    expect_failure(run("", 0, (const char *const[]){"tokenize", "--model", "/tmp", NULL}), 1,
-                   "/tmp");
+    expect_failure(run("", 0, (const char *const[]){"tokenize", "--model", empty_dir, NULL}), 1,
+                   empty_dir);
 }
 
 static void bad_usage_exits_2(void **state) {

@@ -9,6 +9,7 @@
 #include "engine/tokenizer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -17,29 +18,40 @@
 
 enum { HF_FILE_BYTES_MAX = 256 << 20 };
 
+/* Reads an open regular file whose size was looked at; it may still have grown. */
+static enum errc read_open_file(FILE *f, const char *path, size_t len_max, struct buf *out,
+                                struct error *err) {
+    struct stat st;
+    if (fstat(fileno(f), &st))
+        return err_errno(err, "stat %s", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_MALFORMED, "%s: not a regular file", path);
+    if ((uint64_t)st.st_size > len_max)
+        return err_set(err, ERR_INVALID, "%s: more than %zu bytes", path, len_max);
+    size_t want = (size_t)st.st_size + 1; /* one more than there is: a short read is the end */
+    for (size_t n = want; n == want && out->len <= len_max; out->len += n) {
+        buf_reserve(out, want);
+        n = fread(out->data + out->len, 1, want, f);
+    }
+    buf_reserve(out, 1);
+    out->data[out->len] = '\0';
+    if (ferror(f))
+        return err_errno(err, "read %s", path);
+    if (out->len > len_max)
+        return err_set(err, ERR_INVALID, "%s: more than %zu bytes", path, len_max);
+    return OK;
+}
+
 /* Appends the file's bytes. ERR_NOT_FOUND: there is none. */
 static enum errc read_file(const char *path, size_t len_max, struct buf *out, struct error *err) {
-    FILE *f = fopen(path, "re");
-    if (!f && errno == ENOENT)
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* does not wait for a FIFO's writer */
+    if (fd < 0 && errno == ENOENT)
         return err_set(err, ERR_NOT_FOUND, "%s: no such file", path);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
     if (!f)
         return err_errno(err, "open %s", path);
-    struct stat st;
-    if (!fstat(fileno(f), &st) && S_ISREG(st.st_mode) && st.st_size < (off_t)len_max)
-        buf_reserve(out, (size_t)st.st_size + 1);
-    errno = 0;
-    for (size_t n = 1; n && out->len <= len_max;) {
-        buf_reserve(out, 65536);
-        n = fread(out->data + out->len, 1, out->cap - out->len - 1, f);
-        out->len += n;
-    }
-    bool failed = ferror(f);
-    enum errc rc = failed ? err_errno(err, "read %s", path) : OK;
+    enum errc rc = read_open_file(f, path, len_max, out, err);
     fclose(f);
-    if (!rc && out->len > len_max)
-        rc = err_set(err, ERR_INVALID, "%s: more than %zu bytes", path, len_max);
-    buf_reserve(out, 0);
-    out->data[out->len] = '\0';
     return rc;
 }
 

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/tokenizer_fixtures.h"
@@ -384,6 +385,41 @@ static void an_empty_directory_has_no_tokenizer(void **state) {
     dir_deinit(&d);
 }
 
+/* A file of holes: its size alone is too much. */
+static void dir_put_holes(const struct dir *d, const char *name, off_t len) {
+    AUTO_FREE char *path = mem_printf("%s/%s", d->path, name);
+    dir_put(d, name, "", 0);
+    assert_int_equal(truncate(path, len), 0);
+}
+
+static void files_are_bounded_and_regular(void **state) {
+    struct fixture f;
+    struct dir d;
+    struct error err = ERROR_INIT;
+    struct tokenizer *tk = NULL;
+    fixture_byte_level(&f);
+    dir_init(&d);
+    dir_put_holes(&d, "tokenizer.json", ((off_t)256 << 20) + 1);
+    assert_int_equal(tokenizer_from_dir(d.path, &tk, &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "tokenizer.json: more than 268435456 bytes"));
+    dir_put_json(&d, "tokenizer.json", byte_level_json(&f, false));
+    dir_put_holes(&d, "chat_template.jinja", (1 << 20) + 1);
+    assert_int_equal(tokenizer_from_dir(d.path, &tk, &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "chat_template.jinja: more than 1048576 bytes"));
+    dir_put(&d, "chat_template.jinja", "ok", 2);
+    dir_put(&d, "tokenizer_config.json", "{,}", 3);
+    assert_int_equal(tokenizer_from_dir(d.path, &tk, &err), ERR_MALFORMED);
+    assert_non_null(strstr(err.text, "tokenizer_config.json: line 1"));
+    AUTO_FREE char *path = mem_printf("%s/tokenizer_config.json", d.path);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(tokenizer_from_dir(d.path, &tk, &err), ERR_MALFORMED);
+    assert_non_null(strstr(err.text, "tokenizer_config.json: not a regular file"));
+    assert_null(tk);
+    dir_deinit(&d);
+    fixture_deinit(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_directory_gives_the_ids_of_the_gguf),
@@ -396,6 +432,7 @@ int main(void) {
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(merges_of_special_tokens_are_left_out),
         cmocka_unit_test(an_empty_directory_has_no_tokenizer),
+        cmocka_unit_test(files_are_bounded_and_regular),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
