@@ -214,8 +214,8 @@ static void drain(struct daemon *d) {
 static void stop(struct daemon *d) {
     gateway_stop(d->gateway);
     control_stop(d->control);
-    kube_destroy(d->kube);
     http_server_stop(d->http);
+    kube_destroy(d->kube);
     tls_stop(d->tls);
     auth_close(d->auth);
     traffic_destroy(d->traffic);

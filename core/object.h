@@ -7,6 +7,10 @@
 
 #include "core/base/buf.h"
 
+/* The Kubernetes version that this program speaks: /version and the Node say the same. */
+#define KUBERNETES_MINOR   "32"
+#define KUBERNETES_VERSION "v1." KUBERNETES_MINOR ".4+inferd." INFERD_VERSION
+
 enum { OBJECT_KEY_BYTES_MAX = 1024 };
 
 /* "GROUP/RESOURCE/NAMESPACE/NAME"; the core group is "core", a cluster-scoped object's namespace

@@ -10,12 +10,9 @@
 #include "core/object.h"
 #include "kube-compat/reviews.h"
 
-#define KUBERNETES_MINOR "32"
-
 void discovery_version(struct http_exchange *x) {
     json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1", "minor",
-                          KUBERNETES_MINOR, "gitVersion",
-                          "v1." KUBERNETES_MINOR ".4+inferd." INFERD_VERSION, "gitCommit", "",
+                          KUBERNETES_MINOR, "gitVersion", KUBERNETES_VERSION, "gitCommit", "",
                           "gitTreeState", "clean", "buildDate", "1970-01-01T00:00:00Z", "goVersion",
                           "none", "compiler", "gcc", "platform", "linux/amd64");
     http_reply_json(x, 200, v);

@@ -18,6 +18,7 @@
 #include "core/object.h"
 #include "kube-compat/authz.h"
 #include "kube-compat/discovery.h"
+#include "kube-compat/impersonate.h"
 #include "kube-compat/openapi.h"
 #include "kube-compat/podlog_stream.h"
 #include "kube-compat/rest.h"
@@ -303,11 +304,10 @@ void kube_handle(struct http_exchange *x, void *user) {
     /* The answer ends the exchange and with it the arena: nothing of rq but these two lists may be
      * used afterwards. */
     json_t *causes = rq.causes, *warnings = rq.warnings;
-    enum errc code;
-    if (num && (!strcmp(segments[0], "api") || !strcmp(segments[0], "apis")))
-        code = serve_api(&rq, segments, num, &err);
-    else
-        code = serve_path(&rq, path, &err);
+    bool api = num && (!strcmp(segments[0], "api") || !strcmp(segments[0], "apis"));
+    enum errc code = impersonate(&rq, &err);
+    if (!code)
+        code = api ? serve_api(&rq, segments, num, &err) : serve_path(&rq, path, &err);
     if (code)
         request_fail(&rq, &err);
     json_decref(causes);

@@ -27,7 +27,8 @@ struct kube_options {
 
 MUST_CHECK enum errc kube_create(const struct kube_options *opt, struct kube **ret_k,
                                  struct error *err);
-void kube_destroy(struct kube *k); /* ends every watch and log stream first */
+/* Ends every watch and log stream. The HTTP server must have stopped: it calls kube_handle(). */
+void kube_destroy(struct kube *k);
 DEFINE_AUTO(kube, kube_destroy)
 
 http_handler_fn kube_handle;        /* user: the struct kube */

@@ -82,9 +82,8 @@ static int start(void **state) {
 }
 
 static int stop(void **state) {
-    http_server_drain(env.server);
-    kube_destroy(env.kube);
     http_server_stop(env.server);
+    kube_destroy(env.kube);
     podlog_destroy(env.podlog);
     store_close(env.store);
     char command[128];
@@ -545,6 +544,22 @@ static void strangers_are_told_what_they_may_not(void **state) {
     assert_false(authz_is_public("/api"));
 }
 
+static void impersonation_takes_rights_away(void **state) {
+    AUTO_ANSWER a, b, c, d;
+    request_with("GET", CM, "Impersonate-User: bob\r\n", "", 0, &a);
+    assert_int_equal(a.status, 403);
+    assert_string_equal(object_str(a.json, "message"),
+                        "configmaps is forbidden: User \"bob\" cannot list resource \"configmaps\" "
+                        "in API group \"\" in the namespace \"default\"");
+    request_with("GET", CM, "Impersonate-User: bob\r\nImpersonate-Group: system:masters\r\n", "", 0,
+                 &b);
+    assert_int_equal(b.status, 200);
+    request_with("GET", CM, "Impersonate-Group: system:masters\r\n", "", 0, &c);
+    assert_int_equal(c.status, 400);
+    request_with("GET", "/api", "Impersonate-User: system:anonymous\r\n", "", 0, &d);
+    assert_int_equal(d.status, 401);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ugly_bodies_are_refused),
@@ -560,6 +575,7 @@ int main(void) {
         cmocka_unit_test(namespaces_wait_for_their_contents),
         cmocka_unit_test(events_have_two_spellings),
         cmocka_unit_test(lost_history_is_gone),
+        cmocka_unit_test(impersonation_takes_rights_away),
         cmocka_unit_test(strangers_are_told_what_they_may_not),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -119,6 +119,11 @@ spec:
 YAML
 }
 
+if ! k version >"$home/version" 2>&1; then
+    echo "no server answers: $(tail -n 1 "$home/version")"
+    exit 1
+fi
+
 ## Discovery
 check version 'Server Version: v1\.[0-9]+' k version
 check api-versions 'serving.kserve.io/v1beta1' k api-versions
@@ -232,6 +237,7 @@ check delete-pod 'pod "waits" deleted' k delete pod waits --timeout=20s
 
 ## Watch, wait
 watched=$home/watched
+: >"$watched"
 kubectl "${server[@]}" -n "$ns" get configmaps --watch --output-watch-events >"$watched" 2>&1 &
 watcher=$!
 for _ in $(seq 100); do # until the watch shows what is there

@@ -15,8 +15,6 @@
 enum { LINE_BYTES_MAX = 256 };
 
 static const char RUNTIME[] = "inferd://" INFERD_VERSION;
-/* The Kubernetes version whose dialect is spoken, as /version has it. */
-static const char KUBELET_VERSION[] = "v1.33.1+inferd." INFERD_VERSION;
 
 char *node_find_ip(void) {
     struct ifaddrs *all = NULL;
@@ -74,9 +72,9 @@ static json_t *node_info(const struct utsname *u) {
         snprintf(system_uuid, sizeof(system_uuid), "%s", machine_id);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "architecture",
                      architecture(u->machine), "bootID", boot_id, "containerRuntimeVersion",
-                     RUNTIME, "kernelVersion", u->release, "kubeProxyVersion", KUBELET_VERSION,
-                     "kubeletVersion", KUBELET_VERSION, "machineID", machine_id, "operatingSystem",
-                     "linux", "osImage", image, "systemUUID", system_uuid);
+                     RUNTIME, "kernelVersion", u->release, "kubeProxyVersion", KUBERNETES_VERSION,
+                     "kubeletVersion", KUBERNETES_VERSION, "machineID", machine_id,
+                     "operatingSystem", "linux", "osImage", image, "systemUUID", system_uuid);
 }
 
 /* Capacity and allocatable alike: nothing is set aside. */
