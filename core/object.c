@@ -193,15 +193,50 @@ json_t *object_find_condition(const json_t *o, const char *type) {
     return NULL;
 }
 
+/* Length of the UTF-8 sequence at p: 0 when it is not one (overlong, surrogate, cut off). */
+static size_t sequence_len(const unsigned char *p) {
+    size_t len = p[0] < 0x80                    ? 1
+                 : p[0] >= 0xC2 && p[0] <= 0xDF ? 2
+                 : (p[0] & 0xF0) == 0xE0        ? 3
+                 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
+                                                : 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    }
+    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
+        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
+        return 0;
+    return len;
+}
+
+json_t *object_text(const char *text) {
+    json_t *s = json_string(text);
+    if (s)
+        return s;
+    AUTO_BUF clean = BUF_INIT;
+    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+        size_t len = sequence_len(p);
+        if (len)
+            buf_append(&clean, p, len);
+        else
+            buf_puts(&clean, "\xEF\xBF\xBD");
+        p += len ? len : 1;
+    }
+    s = json_string(clean.data);
+    ASSERT(s);
+    return s;
+}
+
 /* Sets or (NULL) removes a string; true when that changed something. */
 static bool set_string(json_t *o, const char *name, const char *value) {
-    const char *was = json_string_value(json_object_get(o, name));
+    json_t *was = json_object_get(o, name);
     if (!value)
         return json_object_del(o, name) == 0;
-    if (was && !strcmp(was, value))
-        return false;
-    json_object_set_new(o, name, json_string(value));
-    return true;
+    json_t *text = object_text(value);
+    bool changed = !was || !json_equal(was, text);
+    json_object_set_new(o, name, text);
+    return changed;
 }
 
 bool object_set_condition(json_t *o, const char *type, const char *status, const char *reason,

@@ -53,6 +53,10 @@ json_t *object_owner_ref(const json_t *owner);
 const json_t *object_controller_of(const json_t *o); /* the controller ownerReference, or NULL */
 bool object_controlled_by(const json_t *o, const json_t *owner); /* by uid */
 
+/* Gives a JSON string of text from outside (a process's last words, a file name): bytes that are
+ * not UTF-8 become U+FFFD, so that it is never NULL. */
+json_t *object_text(const char *text);
+
 /* Sets a condition in status.conditions (by type); lastTransitionTime moves only when status
  * changes. reason and message may be NULL. True when anything changed. */
 bool object_set_condition(json_t *o, const char *type, const char *status, const char *reason,

@@ -121,6 +121,27 @@ static void labels_match_when_all_pairs_are_there(void **state) {
     json_decref(all);
 }
 
+static void text_from_outside_is_made_utf8(void **state) {
+    static const char *const rows[][2] = {
+        {"plain", "plain"},
+        {"gr\xC3\xBC\xC3\x9F", "gr\xC3\xBC\xC3\x9F"},
+        {"a\xFF\xC3", "a\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"}, /* a surrogate */
+        {"\xC0\x80x", "\xEF\xBF\xBD\xEF\xBF\xBDx"},               /* overlong */
+        {"\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80"},
+        {"cut \xF0\x9F\x98", "cut \xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        json_t *s = object_text(rows[i][0]);
+        assert_string_equal(json_string_value(s), rows[i][1]);
+        json_decref(s);
+    }
+    json_t *o = parse("{}");
+    assert_true(object_set_condition(o, "Ready", "False", "X", "bad \xFF", 1000));
+    assert_false(object_set_condition(o, "Ready", "False", "X", "bad \xFF", 2000));
+    json_decref(o);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(key_spells_group_resource_namespace_name),
@@ -131,6 +152,7 @@ int main(void) {
         cmocka_unit_test(transition_time_moves_only_with_the_status),
         cmocka_unit_test(owner_references_name_the_controller),
         cmocka_unit_test(labels_match_when_all_pairs_are_there),
+        cmocka_unit_test(text_from_outside_is_made_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

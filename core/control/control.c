@@ -51,8 +51,9 @@ static void *control_thread(void *user) {
     struct control *c = user;
     pthread_setname_np(pthread_self(), "control");
     while (!atomic_load(&c->stopping)) {
-        int64_t wait = supervisor_poll(c->supervisor, clock_mono_ms());
-        wait = earlier(wait, controllers_run(c->controllers, clock_wall_ms(), clock_mono_ms()));
+        controllers_run(c->controllers, clock_wall_ms(), clock_mono_ms());
+        int64_t wait = supervisor_poll(c->supervisor, clock_mono_ms()); /* may queue keys */
+        wait = earlier(wait, controllers_wait_ms(c->controllers, clock_mono_ms()));
         struct epoll_event events[2];
         int n = epoll_wait(c->epoll_fd, events, 2, wait > INT_MAX ? INT_MAX : (int)wait);
         for (int i = 0; i < n; i++) {

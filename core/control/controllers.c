@@ -231,7 +231,7 @@ static void look_at(struct world *w, const char *key) {
                  log_quote(&q, err.text));
 }
 
-int64_t controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms) {
+void controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms) {
     char key[WORKQUEUE_KEY_BYTES_MAX];
     struct world *w = &c->w;
     w->wall_ms = wall_ms;
@@ -246,7 +246,10 @@ int64_t controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms)
         traffic_build(w);
     }
     events_flush(w);
-    return workqueue_wait_ms(w->queue, mono_ms);
+}
+
+int64_t controllers_wait_ms(const struct controllers *c, int64_t mono_ms) {
+    return workqueue_wait_ms(c->w.queue, mono_ms);
 }
 
 void controllers_replica_changed(struct controllers *c, const char *uid) {

@@ -15,9 +15,10 @@ void controllers_destroy(struct controllers *c);
 DEFINE_AUTO(controllers, controllers_destroy)
 
 /* One round: turns events into keys and looks at the keys that are due, until none is left or
- * CONTROLLERS_KEYS_MAX were looked at; then writes events and publishes the traffic table. Gives
- * how many ms until it wants to be called again without a cause. */
-int64_t controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms);
+ * CONTROLLERS_KEYS_MAX were looked at; then publishes the traffic table and writes events. */
+void controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms);
+/* How many ms until a key is due; -1: none is. */
+int64_t controllers_wait_ms(const struct controllers *c, int64_t mono_ms);
 
 /* A process changed its phase (supervisor's on_change). */
 void controllers_replica_changed(struct controllers *c, const char *uid);

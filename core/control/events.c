@@ -61,16 +61,14 @@ static json_t *find_buffered(struct event_buffer *b, const char *ns, const char 
 
 void event_emit(struct world *w, const json_t *regarding, const char *type, const char *reason,
                 const char *component, const char *fmt, ...) {
-    struct error text = ERROR_INIT; /* for its cut at a UTF-8 border */
     char message[EVENTS_MESSAGE_BYTES_MAX];
     va_list args;
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
     va_end(args);
-    err_set(&text, ERR_INTERNAL, "%s", message);
     uint64_t h = 14695981039346656037u;
     h = hash_text(hash_text(h, object_uid(regarding)), type);
-    h = hash_text(hash_text(hash_text(h, reason), component), text.text);
+    h = hash_text(hash_text(hash_text(h, reason), component), message);
     const char *ns = object_namespace(regarding) ? object_namespace(regarding) : "default";
     AUTO_FREE char *name =
         mem_printf("%.200s.%016llx", object_name(regarding), (unsigned long long)h);
@@ -83,11 +81,11 @@ void event_emit(struct world *w, const json_t *regarding, const char *type, cons
         w->events->num_dropped++;
         return;
     }
-    e = json_pack("{s:{s:s, s:s}, s:o, s:s, s:s, s:s, s:{s:s, s:s}, s:i, s:s, s:s, s:n}",
+    e = json_pack("{s:{s:s, s:s}, s:o, s:s, s:o, s:s, s:{s:s, s:s}, s:i, s:s, s:s, s:n}",
                   "metadata", "name", name, "namespace", ns, "involvedObject", reference(regarding),
-                  "reason", reason, "message", text.text, "type", type, "source", "component",
-                  component, "host", w->node_name, "count", 1, "reportingComponent", component,
-                  "reportingInstance", w->node_name, "eventTime");
+                  "reason", reason, "message", object_text(message), "type", type, "source",
+                  "component", component, "host", w->node_name, "count", 1, "reportingComponent",
+                  component, "reportingInstance", w->node_name, "eventTime");
     ASSERT(e);
     json_object_set_new(e, "firstTimestamp", world_timestamp(w));
     json_object_set_new(e, "lastTimestamp", world_timestamp(w));

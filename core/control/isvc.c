@@ -30,6 +30,9 @@ void isvc_retry_all(struct world *w) {
 /* The Deployment. */
 
 static int64_t wanted_replicas(const json_t *isvc) {
+    const char *stop = object_annotation(isvc, "serving.kserve.io/stop");
+    if (stop && !strcmp(stop, "true"))
+        return 0;
     return object_int(isvc, "spec.predictor.minReplicas", 1);
 }
 

@@ -82,7 +82,7 @@ void pod_status_set_waiting(json_t *pod, const char *reason, const char *message
     json_t *cs = first_status(pod);
     json_t *detail = json_pack("{s:s}", "reason", reason);
     if (message && *message)
-        json_object_set_new(detail, "message", json_string(message));
+        json_object_set_new(detail, "message", object_text(message));
     set_state(cs, "waiting", detail);
     object_set(cs, "ready", json_false());
     object_set(cs, "started", json_false());
@@ -116,9 +116,8 @@ void pod_status_set_terminated(json_t *pod, const struct replica_state *state) {
         json_pack("{s:i, s:s, s:o, s:o}", "exitCode", state->exit_code, "reason",
                   state->exit_code ? "Error" : "Completed", "startedAt",
                   timestamp(state->started_ms), "finishedAt", timestamp(state->finished_ms));
-    json_t *message = *state->message ? json_string(state->message) : NULL;
-    if (message)
-        json_object_set_new(detail, "message", message);
+    if (*state->message)
+        json_object_set_new(detail, "message", object_text(state->message));
     if (state->signal)
         json_object_set_new(detail, "signal", json_integer(state->signal));
     const char *id = object_str(cs, "containerID");

@@ -44,8 +44,10 @@ static void crashes_back_off_as_kubernetes_does(void **state) {
 static void signals_are_told_with_their_exit_code(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_POD, POD);
-    fixture_exit(f, fixture_only_process(f), 137, 9, "");
+    fixture_exit(f, fixture_only_process(f), 137, 9, "last words \xFF\xFE");
     fixture_settle(f);
+    assert_field(pod(f), "status.containerStatuses.0.lastState.terminated.message",
+                 "last words \xEF\xBF\xBD\xEF\xBF\xBD");
     assert_int_field(pod(f), "status.containerStatuses.0.lastState.terminated.exitCode", 137);
     assert_int_field(pod(f), "status.containerStatuses.0.lastState.terminated.signal", 9);
     assert_field(pod(f), "status.containerStatuses.0.lastState.terminated.reason", "Error");
