@@ -16,6 +16,7 @@
 #include "core/base/clock.h"
 #include "core/object.h"
 #include "kube-compat/authz.h"
+#include "kube-compat/stream.h"
 
 enum { PATIENCE_MS = 20000 };
 
@@ -497,6 +498,22 @@ static void namespaces_wait_for_their_contents(void **state) {
     expect_status("DELETE", "/api/v1/namespaces/default", NULL, 403, "Forbidden");
 }
 
+static void streams_are_bounded(void **state) {
+    AUTO(stream_hub) hub = NULL;
+    struct error err = ERROR_INIT;
+    assert_int_equal(stream_hub_create(NULL, NULL, &hub, &err), OK);
+    struct stream **all = mem_array(STREAMS_MAX, sizeof(*all)), *more = NULL;
+    for (size_t i = 0; i < STREAMS_MAX; i++)
+        assert_int_equal(stream_create(hub, &all[i], &err), OK);
+    assert_int_equal(stream_create(hub, &more, &err), ERR_EXHAUSTED);
+    assert_true(err.retry_after_seconds > 0);
+    stream_discard(all[0]);
+    assert_int_equal(stream_create(hub, &all[0], &err), OK);
+    for (size_t i = 0; i < STREAMS_MAX; i++)
+        stream_discard(all[i]);
+    free(all);
+}
+
 static void events_have_two_spellings(void **state) {
     expect_status("POST", "/api/v1/namespaces/default/events",
                   "{\"metadata\":{\"name\":\"e.1\"},\"involvedObject\":{\"kind\":\"Pod\",\"name\":"
@@ -573,6 +590,7 @@ int main(void) {
         cmocka_unit_test(logs_are_read_and_followed),
         cmocka_unit_test(pods_on_a_node_end_gracefully),
         cmocka_unit_test(namespaces_wait_for_their_contents),
+        cmocka_unit_test(streams_are_bounded),
         cmocka_unit_test(events_have_two_spellings),
         cmocka_unit_test(lost_history_is_gone),
         cmocka_unit_test(impersonation_takes_rights_away),

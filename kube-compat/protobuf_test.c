@@ -116,6 +116,35 @@ static void every_cut_of_a_body_is_refused_or_read(void **state) {
     }
 }
 
+/* A small generator, so that a failure can be run again. */
+static uint32_t next_random(uint32_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+static void changed_bodies_are_refused_or_read(void **state) {
+    AUTO_BUF body = BUF_INIT;
+    from_base64(
+        "azhzAAoVCgdhcHBzL3YxEgpEZXBsb3ltZW50Ep8BCh0KAmQxEgAaACIAKgAyADgAQgBaCQoDYXBwEgJkMRJw"
+        "CAASCwoJCgNhcHASAmQxGlcKGwoAEgAaACIAKgAyADgAQgBaCQoDYXBwEgJkMRI4EhoKAWkSAWkqAEIAagBy"
+        "AIABAIgBAJABAKIBABoAMgBCAEoAUgBYAGAAaACCAQCKAQCaAQDCAQAiAgoAKAA4ABoMCAAQABgAIAAoADgA"
+        "GgAiAA==",
+        &body);
+    uint32_t seed = 7;
+    for (int i = 0; i < 3000; i++) {
+        AUTO_FREE char *changed = mem_dup(body.data, body.len);
+        for (uint32_t n = next_random(&seed) % 4 + 1; n > 0; n--)
+            changed[next_random(&seed) % body.len] = (char)next_random(&seed);
+        json_t *got = NULL;
+        struct error err = ERROR_INIT;
+        enum errc code = decode(changed, body.len, "apps.v1.Deployment", &got, &err);
+        assert_true(code == OK || code == ERR_MALFORMED);
+        json_decref(got);
+    }
+}
+
 /* Does `got` hold everything that `want` says? Times lose nothing, so this is all there is. */
 static void expect_same(const json_t *got, const json_t *want, const char *path) {
     char inner[1024];
@@ -178,6 +207,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_of_kubectl),
         cmocka_unit_test(every_cut_of_a_body_is_refused_or_read),
+        cmocka_unit_test(changed_bodies_are_refused_or_read),
         cmocka_unit_test(round_trip_objects),
     };
     return cmocka_run_group_tests(tests, load, unload);

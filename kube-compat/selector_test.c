@@ -102,6 +102,29 @@ static void escapes_in_fields(void **state) {
     assert_string_equal(s->requirements[1].values[0], "");
 }
 
+static void any_text_is_refused_or_read(void **state) {
+    static const char alphabet[] = "ab=!,()<> inotexists./\\-_0\xff";
+    uint32_t seed = 11;
+    json_t *labels = json_pack("{s:s}", "a", "b");
+    for (int i = 0; i < 20000; i++) {
+        char text[24];
+        size_t len = 0;
+        for (uint32_t n = i % (int)sizeof(text); n > 0; n--) {
+            seed = seed * 1664525 + 1013904223;
+            text[len++] = alphabet[(seed >> 16) % (sizeof(alphabet) - 1)];
+        }
+        text[len < sizeof(text) ? len : len - 1] = '\0';
+        AUTO(selector) by_label = NULL;
+        AUTO(selector) by_field = NULL;
+        struct error err = ERROR_INIT;
+        if (!selector_parse_labels(text, &by_label, &err))
+            (void)selector_match(by_label, value_of, labels);
+        if (!selector_parse_fields(text, &by_field, &err))
+            (void)selector_match(by_field, field_of, labels);
+    }
+    json_decref(labels);
+}
+
 static void names_follow_the_reference_cases(void **state) {
     static const struct {
         const char *rule;
@@ -139,6 +162,7 @@ int main(void) {
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(too_many_requirements_are_refused),
         cmocka_unit_test(escapes_in_fields),
+        cmocka_unit_test(any_text_is_refused_or_read),
         cmocka_unit_test(names_follow_the_reference_cases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,16 +148,19 @@ static void pump_all(struct stream_hub *hub, bool everyone) {
 static void *run(void *user) {
     struct stream_hub *hub = user;
     int64_t tick_ms = clock_mono_ms() + TICK_MS, minute_ms = clock_mono_ms() + MINUTE_MS;
-    while (wait_for_work(hub, tick_ms)) {
+    pthread_setname_np(pthread_self(), "kube-streams");
+    /* Without streams there is nothing to tick for: an idle daemon sleeps a minute at a time. */
+    while (wait_for_work(hub, hub->streams ? tick_ms : minute_ms)) {
         int64_t now_ms = clock_mono_ms();
         bool tick = now_ms >= tick_ms;
         if (tick)
             tick_ms = now_ms + TICK_MS;
         pump_all(hub, tick);
-        if (now_ms >= minute_ms && hub->every_minute) {
+        if (now_ms < minute_ms)
+            continue;
+        minute_ms = now_ms + MINUTE_MS;
+        if (hub->every_minute)
             hub->every_minute(hub->every_minute_user);
-            minute_ms = now_ms + MINUTE_MS;
-        }
     }
     while (hub->streams) {
         struct stream *s = hub->streams;
