@@ -11,7 +11,9 @@
 #include "core/control/events.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/isvc_status.h"
+#include "core/control/placement.h"
 #include "core/control/replicaset.h"
+#include "core/quantity.h"
 
 static const char COMPONENT[] = "v1beta1Controllers";
 static const char APPLIED_TEMPLATE[] = "inferd.io/applied-template";
@@ -36,10 +38,27 @@ static int64_t wanted_replicas(const json_t *isvc) {
     return object_int(isvc, "spec.predictor.minReplicas", 1);
 }
 
-static json_t *wanted_strategy(const json_t *isvc) {
+/* Old and new cannot have their GPUs at the same time: the node has too few for one more. */
+static bool surge_cannot_fit(struct world *w, const json_t *isvc, const json_t *template) {
+    AUTO(store_object) node = world_get(w, KIND_NODE, NULL, w->node_name);
+    const char *name;
+    json_t *amount;
+    json_object_foreach (node ? object_at(node->json, "status.allocatable") : NULL, name, amount) {
+        int64_t has = 0, each = strchr(name, '/') ? placement_request(template, name) : 0;
+        if (each && quantity_milli(amount, &has) && (wanted_replicas(isvc) + 1) * each > has)
+            return true;
+    }
+    return false;
+}
+
+static json_t *wanted_strategy(struct world *w, const json_t *isvc, const json_t *template) {
     const json_t *given = object_at(isvc, "spec.predictor.deploymentStrategy");
     if (json_is_object(given) && json_object_size(given))
         return json_deep_copy(given);
+    /* On a machine with one GPU the usual strategy would wait for ever for a second one. */
+    if (surge_cannot_fit(w, isvc, template))
+        return json_pack("{s:s, s:{s:i, s:i}}", "type", "RollingUpdate", "rollingUpdate",
+                         "maxUnavailable", 1, "maxSurge", 0);
     return json_pack("{s:s, s:{s:s, s:s}}", "type", "RollingUpdate", "rollingUpdate",
                      "maxUnavailable", "25%", "maxSurge", "25%");
 }
@@ -65,9 +84,10 @@ static bool noted(const json_t *o, const char *annotation, const char *value) {
 }
 
 /* Writes template, strategy and replicas into the Deployment where they are new. */
-static void apply_plan(json_t *deployment, const json_t *isvc, const struct isvc_plan *plan) {
+static void apply_plan(struct world *w, json_t *deployment, const json_t *isvc,
+                       const struct isvc_plan *plan) {
     char hash[11], replicas[24];
-    json_t *strategy = wanted_strategy(isvc);
+    json_t *strategy = wanted_strategy(w, isvc, plan->template);
     json_t *both = json_pack("[O, O]", plan->template, strategy);
     object_hash_name(both, hash);
     json_decref(both);
@@ -98,7 +118,7 @@ static enum errc ensure_deployment(struct world *w, const json_t *isvc, const ch
         if (object_deleting(was->json))
             return OK; /* made anew when it is gone */
         json_t *updated = json_deep_copy(was->json);
-        apply_plan(updated, isvc, plan);
+        apply_plan(w, updated, isvc, plan);
         return world_update(w, was, updated, NULL, err);
     }
     AUTO_FREE char *app = mem_printf("isvc.%s", name);
@@ -106,7 +126,7 @@ static enum errc ensure_deployment(struct world *w, const json_t *isvc, const ch
         json_pack("{s:o, s:{s:{s:{s:s}}, s:i, s:i}}", "metadata", owned_metadata(isvc, name),
                   "spec", "selector", "matchLabels", "app", app, "progressDeadlineSeconds",
                   PROGRESS_SECONDS, "revisionHistoryLimit", HISTORY_LIMIT);
-    apply_plan(deployment, isvc, plan);
+    apply_plan(w, deployment, isvc, plan);
     return world_create(w, KIND_DEPLOYMENT, deployment, NULL, err);
 }
 

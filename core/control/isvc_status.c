@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "core/control/deployment.h"
+#include "core/control/deployment_status.h"
 #include "core/control/isvc_fields.h"
 #include "core/control/pod_status.h"
 #include "core/control/scheduler.h"
@@ -100,15 +101,6 @@ static const json_t *newest_ready_set(const struct isvc_view *v) {
     return newest;
 }
 
-static bool rolled_out(const json_t *deployment) {
-    int64_t desired = object_int(deployment, "spec.replicas", 1);
-    return object_int(deployment, "status.observedGeneration", 0) >=
-               object_int(deployment, "metadata.generation", 0) &&
-           object_int(deployment, "status.updatedReplicas", 0) == desired &&
-           object_int(deployment, "status.replicas", 0) == desired &&
-           object_int(deployment, "status.availableReplicas", 0) >= desired;
-}
-
 static void set_revisions(json_t *predictor, const struct isvc_view *v) {
     const char *name = object_name(v->deployment);
     if (!revision_of(v->deployment))
@@ -124,7 +116,7 @@ static void set_revisions(json_t *predictor, const struct isvc_view *v) {
                              "revisionName", ready));
     }
     const char *was = object_str(predictor, "latestRolledoutRevision");
-    if (!rolled_out(v->deployment) || (was && !strcmp(was, created)))
+    if (!deployment_status_complete(v->deployment) || (was && !strcmp(was, created)))
         return;
     if (was)
         object_set(predictor, "previousRolledoutRevision", json_string(was));
@@ -159,7 +151,7 @@ static const char *target_state(const struct isvc_view *v, const struct failure 
         return "FailedToLoad";
     if (v->deployment && !object_int(v->deployment, "spec.replicas", 1))
         return "Standby";
-    if (v->deployment && rolled_out(v->deployment) && ready)
+    if (v->deployment && deployment_status_complete(v->deployment) && ready)
         return "Loaded";
     for (size_t i = 0; i < v->num_pods; i++) {
         if (pod_status_running(v->pods[i]))

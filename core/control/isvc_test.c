@@ -192,6 +192,28 @@ static void an_update_rolls_without_a_gap(void **state) {
                  "demo-predictor-00001");
 }
 
+static void an_update_with_the_only_gpu_gives_it_over(void **state) {
+    struct fixture *f = *state;
+    json_t *node = fixture_get(f, KIND_NODE, "gpu1");
+    json_t *with_gpu = object_at(node, "status.allocatable");
+    json_object_set_new(with_gpu, "nvidia.com/gpu", json_string("1"));
+    AUTO_FREE char *allocatable = json_dumps(with_gpu, 0);
+    json_decref(node);
+    fixture_patch(f, KIND_NODE, "gpu1", "status.allocatable", allocatable);
+    fixture_advance(f, 301 * 1000); /* a heartbeat, which leaves it in place */
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.model.resources",
+                  "{\"limits\":{\"nvidia.com/gpu\":\"1\"}}");
+    fixture_pass(f);
+    assert_condition(isvc(f), "Ready", "True", NULL, NULL);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.model.args",
+                  "[\"--max-model-len=256\"]");
+    fixture_pass(f);
+    assert_non_null(strstr(fixture_only_process(f)->argv, "--max-model-len=256"));
+    assert_condition(isvc(f), "Ready", "True", NULL, NULL);
+    assert_field(isvc(f), "status.modelStatus.transitionStatus", "UpToDate");
+}
+
 static void deleting_the_service_deletes_everything(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
@@ -277,6 +299,7 @@ int main(void) {
         FIXTURE_TEST(the_guides_manifest_says_what_is_missing_and_runs_once_it_is_there),
         FIXTURE_TEST(a_broken_model_tells_its_tensor_in_every_status),
         FIXTURE_TEST(an_update_rolls_without_a_gap),
+        FIXTURE_TEST(an_update_with_the_only_gpu_gives_it_over),
         FIXTURE_TEST(deleting_the_service_deletes_everything),
         FIXTURE_TEST(a_daemon_that_was_killed_comes_back_with_its_services),
         FIXTURE_TEST(what_cannot_run_says_why_in_kserves_words),

@@ -78,7 +78,7 @@ static json_t *node_info(const struct utsname *u) {
 }
 
 /* Capacity and allocatable alike: nothing is set aside. */
-static json_t *resources(const struct world *w) {
+static json_t *measure(const struct world *w) {
     struct sysinfo memory;
     struct statvfs disk;
     char cpu[24], bytes[32], storage[32] = "0", pods[16];
@@ -120,13 +120,25 @@ static void set_labels(const struct world *w, json_t *node, const struct utsname
     json_object_set_new(labels, "beta.kubernetes.io/arch", json_string(architecture(u->machine)));
 }
 
+/* Extended resources (their names have a domain) that somebody advertised by a patch stay. */
+static void set_resources(json_t *node, const char *path, const json_t *measured) {
+    json_t *resources = json_copy((json_t *)measured), *amount;
+    const char *name;
+    json_object_foreach (object_at(node, path), name, amount) {
+        if (strchr(name, '/'))
+            json_object_set(resources, name, amount);
+    }
+    object_set(node, path, resources);
+}
+
 static void describe(const struct world *w, json_t *node) {
     struct utsname u;
     uname(&u);
     set_labels(w, node, &u);
-    json_t *capacity = resources(w);
-    object_set(node, "status.capacity", capacity);
-    object_set(node, "status.allocatable", json_copy(capacity));
+    json_t *measured = measure(w);
+    set_resources(node, "status.capacity", measured);
+    set_resources(node, "status.allocatable", measured);
+    json_decref(measured);
     object_set(node, "status.nodeInfo", node_info(&u));
     object_set(node, "status.addresses",
                json_pack("[{s:s, s:s}, {s:s, s:s}]", "type", "InternalIP", "address", w->node_ip,

@@ -13,7 +13,7 @@
 #include "core/control/pod_status.h"
 #include "core/control/replicaset.h"
 
-enum { MODELS_MAX = 64 };
+enum { MODELS_MAX = 64, HOSTS_MAX = 8 };
 
 struct builder {
     struct world *w;
@@ -46,10 +46,8 @@ static bool belongs(const json_t *pod, const json_t *isvc) {
 /* Names. */
 
 static const char *const *make_hosts(struct builder *b, const char *ns, const char *name) {
-    enum { FORMS = 4 };
     static const char *const suffixes[] = {"", "-predictor"};
-    const char **hosts =
-        arena_alloc(b->table->arena, (FORMS * ARRAY_LEN(suffixes) + 1) * sizeof(*hosts));
+    const char **hosts = arena_alloc(b->table->arena, (HOSTS_MAX + 1) * sizeof(*hosts));
     size_t n = 0;
     for (size_t s = 0; s < ARRAY_LEN(suffixes); s++) {
         struct arena *a = b->table->arena;
