@@ -84,7 +84,7 @@ static json_t *legacy_resources(const struct kinds *kinds, const char *group, co
     }
     for (size_t i = 0; i < reviews_count(); i++) {
         const struct review *r = reviews_at(i);
-        if (strcmp(r->group, group) != 0 || strcmp(version, "v1"))
+        if (strcmp(r->group, group) != 0 || strcmp(version, "v1") != 0)
             continue;
         json_array_append_new(resources,
                               json_pack("{s:s, s:s, s:b, s:s, s:o}", "name", r->resource,

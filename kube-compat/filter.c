@@ -98,12 +98,3 @@ bool filter_match(const struct filter *f, const json_t *object) {
 bool filter_empty(const struct filter *f) {
     return !f->labels && !f->fields;
 }
-
-const char *filter_name(const struct filter *f) {
-    for (size_t i = 0; f->fields && i < f->fields->num_requirements; i++) {
-        const struct selector_requirement *r = &f->fields->requirements[i];
-        if (r->op == SELECTOR_IN && !strcmp(r->key, "metadata.name"))
-            return r->values[0];
-    }
-    return NULL;
-}

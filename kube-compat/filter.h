@@ -18,7 +18,4 @@ void filter_deinit(struct filter *f);
 bool filter_match(const struct filter *f, const json_t *object);
 bool filter_empty(const struct filter *f);
 
-/* The name that a field selector pins ("metadata.name=x"), or NULL. */
-const char *filter_name(const struct filter *f);
-
 #endif

@@ -11,6 +11,7 @@
 #include "core/object.h"
 #include "kube-compat/base64.h"
 #include "kube-compat/events_view.h"
+#include "kube-compat/filter.h"
 #include "kube-compat/status.h"
 
 enum { CONTINUE_BYTES_MAX = 4096 };

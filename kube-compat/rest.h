@@ -2,7 +2,6 @@
 #ifndef KUBE_COMPAT_REST_H
 #define KUBE_COMPAT_REST_H
 
-#include "kube-compat/filter.h"
 #include "kube-compat/request.h"
 
 void rest_get(struct request *rq);

@@ -12,6 +12,7 @@
 #include "core/object.h"
 #include "kube-compat/body.h"
 #include "kube-compat/events_view.h"
+#include "kube-compat/filter.h"
 #include "kube-compat/status.h"
 
 enum { DELETE_TRIES_MAX = 64, POD_GRACE_SECONDS = 30 };

@@ -84,7 +84,7 @@ void schema_types_destroy(struct schema_types *t);
 DEFINE_AUTO(schema_types, schema_types_destroy)
 const struct schema *schema_types_find(const struct schema_types *t, const char *name);
 
-extern const struct schema schema_any, schema_string;
+extern const struct schema schema_any; /* knows nothing, keeps everything */
 
 /* The property of an object schema, or NULL. */
 const struct schema_property *schema_property(const struct schema *s, const char *name);

@@ -48,7 +48,7 @@ struct reader {
 };
 
 const struct schema schema_any = {.type = SCHEMA_ANY};
-const struct schema schema_string = {.type = SCHEMA_STRING};
+static const struct schema schema_string = {.type = SCHEMA_STRING};
 
 static const struct {
     const char *word;

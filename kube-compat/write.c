@@ -61,7 +61,8 @@ enum errc write_check_fields(struct request *rq, json_t *object, const json_t *d
     return code;
 }
 
-enum errc write_check_namespace(const struct request *rq, struct error *err) {
+/* The namespace must exist and not be terminating. */
+static enum errc check_namespace(const struct request *rq, struct error *err) {
     if (!rq->kind->namespaced)
         return OK;
     struct object_key key;
@@ -210,7 +211,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
 }
 
 enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, struct error *err) {
-    enum errc code = write_check_namespace(rq, err);
+    enum errc code = check_namespace(rq, err);
     if (!code)
         code = prepare_new(rq, object, err);
     bool generated = !object_name(object) || !*object_name(object);

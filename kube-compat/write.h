@@ -27,7 +27,4 @@ MUST_CHECK enum errc write_update(struct request *rq, struct store_object *old, 
                                   enum write_scope scope, json_t **ret_object, bool *ret_retry,
                                   struct error *err);
 
-/* The namespace must exist and not be terminating. */
-MUST_CHECK enum errc write_check_namespace(const struct request *rq, struct error *err);
-
 #endif
