@@ -190,8 +190,9 @@ static void expect_status(const char *method, const char *path, const char *body
         fail_msg("%s %s: %d %s", method, path, a.status, a.body.data);
 }
 
-#define CM   "/api/v1/namespaces/default/configmaps"
-#define ISVC "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
+#define CM     "/api/v1/namespaces/default/configmaps"
+#define DEPLOY "/apis/apps/v1/namespaces/default/deployments"
+#define ISVC   "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
 
 static void ugly_bodies_are_refused(void **state) {
     AUTO_BUF deep = BUF_INIT;
@@ -218,6 +219,58 @@ static void ugly_bodies_are_refused(void **state) {
     AUTO_ANSWER b;
     request_with("POST", CM, "Content-Type: application/vnd.kubernetes.protobuf\r\n", "k8s", 3, &b);
     assert_int_equal(b.status, 400);
+}
+
+/* Every part of an object as every wrong type: a refusal that names the field, and no crash. */
+static void wrong_types_are_named(void **state) {
+    static const char *const wrong[] = {"5",   "\"x\"",      "[]",   "{}",
+                                        "[5]", "{\"x\":[]}", "true", "null"};
+    static const struct {
+        const char *path, *format; /* with %s where the wrong value goes */
+    } places[] = {
+        {CM, "{\"metadata\":{\"name\":\"t\",\"labels\":%s}}"},
+        {CM, "{\"metadata\":{\"name\":\"t\",\"finalizers\":%s}}"},
+        {CM, "{\"metadata\":{\"name\":%s}}"},
+        {CM, "{\"metadata\":%s}"},
+        {CM, "{\"metadata\":{\"name\":\"t\"},\"data\":%s}"},
+        {"/api/v1/namespaces/default/pods", "{\"metadata\":{\"name\":\"t\"},\"spec\":%s}"},
+        {"/api/v1/namespaces/default/pods",
+         "{\"metadata\":{\"name\":\"t\"},\"spec\":{\"containers\":%s}}"},
+        {"/api/v1/namespaces/default/pods",
+         "{\"metadata\":{\"name\":\"t\"},\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":"
+         "\"b\",\"resources\":%s}]}}"},
+        {"/api/v1/namespaces/default/services", "{\"metadata\":{\"name\":\"t\"},\"spec\":%s}"},
+        {"/api/v1/namespaces/default/secrets", "{\"metadata\":{\"name\":\"t\"},\"stringData\":%s}"},
+        {"/apis/apps/v1/namespaces/default/deployments",
+         "{\"metadata\":{\"name\":\"t\"},\"spec\":{\"selector\":%s,\"template\":{}}}"},
+        {"/apis/apps/v1/namespaces/default/deployments",
+         "{\"metadata\":{\"name\":\"t\"},\"spec\":{\"selector\":{},\"strategy\":%s}}"},
+        {ISVC, "{\"apiVersion\":\"serving.kserve.io/v1beta1\",\"kind\":\"InferenceService\","
+               "\"metadata\":{\"name\":\"t\"},\"spec\":{\"predictor\":{\"containers\":%s}}}"},
+    };
+    size_t refused = 0;
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        for (size_t j = 0; j < ARRAY_LEN(wrong); j++) {
+            AUTO_BUF body = BUF_INIT;
+            const char *hole = strstr(places[i].format, "%s");
+            buf_append(&body, places[i].format, (size_t)(hole - places[i].format));
+            buf_printf(&body, "%s%s", wrong[j], hole + 2);
+            AUTO_ANSWER a;
+            request("POST", places[i].path, body.data, &a);
+            if (a.status != 201 && a.status != 400 && a.status != 422)
+                fail_msg("%s: %d", body.data, a.status);
+            refused += a.status != 201;
+            if (a.status != 201)
+                continue;
+            char path[256];
+            snprintf(path, sizeof(path), "%s/%s", places[i].path, object_name(a.json));
+            AUTO_ANSWER gone;
+            request("DELETE", path, NULL, &gone);
+            AUTO_ANSWER released; /* a finalizer that happened to be valid */
+            request("PATCH", path, "{\"metadata\":{\"finalizers\":null}}", &released);
+        }
+    }
+    assert_true(refused > ARRAY_LEN(places) * ARRAY_LEN(wrong) / 2);
 }
 
 static void json_patch_operations_are_bounded(void **state) {
@@ -293,6 +346,26 @@ static void versions_and_generations(void **state) {
     expect_status("DELETE", ISVC "/v", "{\"preconditions\":{\"uid\":\"other\"}}", 409, "Conflict");
     expect_status("DELETE", ISVC "/v", NULL, 200, NULL);
     expect_status("DELETE", ISVC "/v", NULL, 404, "NotFound");
+}
+
+static void scale_wants_a_number(void **state) {
+    expect_status("POST", DEPLOY,
+                  "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"replicas\":3,\"selector\":{"
+                  "\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":"
+                  "\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}",
+                  201, NULL);
+    expect_status("PATCH", DEPLOY "/s/scale", "[]", 400, "BadRequest");
+    expect_status("PATCH", DEPLOY "/s/scale", "{\"spec\":5}", 400, "BadRequest");
+    expect_status("PATCH", DEPLOY "/s/scale", "{\"spec\":{\"replicas\":\"x\"}}", 400, "BadRequest");
+    expect_status("PATCH", DEPLOY "/s/scale", "{\"spec\":{\"replicas\":-1}}", 422, "Invalid");
+    AUTO_ANSWER a, b;
+    request("PATCH", DEPLOY "/s/scale", "{\"spec\":{\"replicas\":4}}", &a);
+    assert_string_equal(object_str(a.json, "kind"), "Scale");
+    assert_int_equal(object_int(a.json, "spec.replicas", 0), 4);
+    request("GET", DEPLOY "/s", NULL, &b);
+    assert_int_equal(object_int(b.json, "spec.replicas", 0), 4);
+    assert_int_equal(object_int(b.json, "metadata.generation", 0), 2);
+    expect_status("DELETE", DEPLOY "/s", NULL, 200, NULL);
 }
 
 static void lists_come_in_pages(void **state) {
@@ -580,9 +653,11 @@ static void impersonation_takes_rights_away(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ugly_bodies_are_refused),
+        cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(json_patch_operations_are_bounded),
         cmocka_unit_test(unknown_places_and_methods),
         cmocka_unit_test(versions_and_generations),
+        cmocka_unit_test(scale_wants_a_number),
         cmocka_unit_test(lists_come_in_pages),
         cmocka_unit_test(watches_see_what_a_selector_sees),
         cmocka_unit_test(initial_events_end_with_a_marked_bookmark),

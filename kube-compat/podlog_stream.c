@@ -33,7 +33,7 @@ static bool pump(struct stream *s, void *user, int64_t now_ms) {
         if (l->pending.len) {
             if (!stream_write(s, l->pending.data, l->pending.len))
                 return false;
-            buf_clear(&l->pending);
+            buf_deinit(&l->pending);
         }
         if (l->ended)
             return true;

@@ -37,8 +37,10 @@ static json_t *scale_of(const struct kind *kind, const json_t *o) {
 
 static enum errc read_replicas(struct request *rq, const json_t *scale, int64_t *ret_replicas,
                                struct error *err) {
-    const json_t *replicas = object_at(scale, "spec.replicas");
-    if (replicas && !json_is_integer(replicas))
+    const json_t *spec = json_object_get(scale, "spec");
+    const json_t *replicas = json_object_get(spec, "replicas");
+    if (!json_is_object(scale) || (spec && !json_is_object(spec)) ||
+        (replicas && !json_is_integer(replicas)))
         return err_set(err, ERR_MALFORMED,
                        "Scale in version \"v1\" cannot be handled as a Scale: spec.replicas must "
                        "be an integer");

@@ -182,7 +182,7 @@ static bool pump(struct stream *s, void *user, int64_t now_ms) {
         if (w->pending.len) {
             if (!stream_write(s, w->pending.data, w->pending.len))
                 return false;
-            buf_clear(&w->pending);
+            buf_deinit(&w->pending);
         }
         if (!live)
             return true;

@@ -148,11 +148,15 @@ static enum errc admit(struct request *rq, json_t *object, const json_t *old, st
 
 /* Empty maps and lists in metadata are as good as none. */
 static void tidy_metadata(json_t *metadata) {
-    static const char *const names[] = {"labels", "annotations", "finalizers", "ownerReferences"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const json_t *value = json_object_get(metadata, names[i]);
-        if (value && !json_object_size(value) && !json_array_size(value))
-            json_object_del(metadata, names[i]);
+    static const char *const maps[] = {"labels", "annotations"};
+    static const char *const lists[] = {"finalizers", "ownerReferences"};
+    for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
+        const json_t *map = json_object_get(metadata, maps[i]);
+        if (json_is_object(map) && !json_object_size(map))
+            json_object_del(metadata, maps[i]);
+        const json_t *list = json_object_get(metadata, lists[i]);
+        if (json_is_array(list) && !json_array_size(list))
+            json_object_del(metadata, lists[i]);
     }
 }
 
