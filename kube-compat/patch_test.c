@@ -188,12 +188,77 @@ static void new_items_come_before_those_the_patch_does_not_name(void **state) {
     schema_types_destroy(types);
 }
 
+/* Random documents out of the words that mean something to a patch. */
+static json_t *random_json(uint32_t *seed, int depth) {
+    static const char *const keys[] = {"name",
+                                       "mergingList",
+                                       "mergingIntList",
+                                       "simpleMap",
+                                       "retainKeysMap",
+                                       "$patch",
+                                       "$retainKeys",
+                                       "$setElementOrder/mergingList",
+                                       "$setElementOrder/mergingIntList",
+                                       "$deleteFromPrimitiveList/mergingIntList",
+                                       "$setElementOrder/name",
+                                       "op",
+                                       "path",
+                                       "from",
+                                       "value"};
+    static const char *const texts[] = {"delete", "replace", "merge", "a",    "add",
+                                        "remove", "copy",    "/a",    "/a/0", ""};
+    *seed = *seed * 1664525 + 1013904223;
+    uint32_t r = *seed >> 8;
+    uint32_t choice = r % (depth > 0 ? 6 : 4), num = r / 8 % 4;
+    if (choice == 0)
+        return json_integer(r / 64 % 3);
+    if (choice == 1)
+        return json_null();
+    if (choice < 4)
+        return json_string(texts[r / 64 % ARRAY_LEN(texts)]);
+    json_t *v = choice == 4 ? json_array() : json_object();
+    for (uint32_t i = 0; i < num; i++) {
+        json_t *member = random_json(seed, depth - 1);
+        if (choice == 4)
+            json_array_append_new(v, member);
+        else
+            json_object_set_new(v, keys[(*seed >> 10) % ARRAY_LEN(keys)], member);
+    }
+    return v;
+}
+
+static void any_patch_is_refused_or_applied(void **state) {
+    const struct schema *s;
+    struct schema_types *types = merge_item(&s);
+    uint32_t seed = 3;
+    size_t applied = 0;
+    for (int i = 0; i < 20000; i++) {
+        json_t *doc = random_json(&seed, 4), *patch = random_json(&seed, 4), *got = NULL;
+        json_t *before = json_deep_copy(doc);
+        struct error err = ERROR_INIT;
+        if (json_is_object(doc) && !patch_strategic(s, doc, patch, &got, &err)) {
+            applied++;
+            json_decref(got);
+        }
+        if (!patch_json(doc, patch, &got, &err))
+            json_decref(got);
+        json_decref(patch_merge(doc, patch));
+        assert_true(json_equal(doc, before));
+        json_decref(before);
+        json_decref(doc);
+        json_decref(patch);
+    }
+    assert_true(applied > 100);
+    schema_types_destroy(types);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merge_patch_follows_rfc_7386),
         cmocka_unit_test(json_patch_follows_rfc_6902),
         cmocka_unit_test(json_patch_is_bounded),
         cmocka_unit_test(strategic_merge_follows_the_reference_cases),
+        cmocka_unit_test(any_patch_is_refused_or_applied),
         cmocka_unit_test(new_items_come_before_those_the_patch_does_not_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
