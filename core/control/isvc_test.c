@@ -206,8 +206,14 @@ static void an_update_with_the_only_gpu_gives_it_over(void **state) {
                   "{\"limits\":{\"nvidia.com/gpu\":\"1\"}}");
     fixture_pass(f);
     assert_condition(isvc(f), "Ready", "True", NULL, NULL);
+    f->stops_at_once = false;
     fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.model.args",
                   "[\"--max-model-len=256\"]");
+    fixture_pass(f);
+    assert_int_equal(fixture_ready_replicas(f, "demo"), 0);
+    AUTO(traffic_table) t = traffic_current(f->traffic);
+    assert_true(t->services[0].waiting_may_help); /* requests are held meanwhile */
+    fixture_exit(f, fixture_only_process(f), 0, 0, "");
     fixture_pass(f);
     assert_non_null(strstr(fixture_only_process(f)->argv, "--max-model-len=256"));
     assert_condition(isvc(f), "Ready", "True", NULL, NULL);

@@ -37,10 +37,13 @@ static struct traffic_replica *shared_replica(const struct traffic_table *before
     return traffic_replica_create(pod, uds_path);
 }
 
-static bool belongs(const json_t *pod, const json_t *isvc) {
+static bool is_labelled(const json_t *pod, const json_t *isvc) {
     const char *of = object_label(pod, ISVC_LABEL), *ns = object_namespace(pod);
-    return of && ns && !strcmp(of, object_name(isvc)) && !strcmp(ns, object_namespace(isvc)) &&
-           replicaset_pod_active(pod);
+    return of && ns && !strcmp(of, object_name(isvc)) && !strcmp(ns, object_namespace(isvc));
+}
+
+static bool belongs(const json_t *pod, const json_t *isvc) {
+    return is_labelled(pod, isvc) && replicaset_pod_active(pod);
 }
 
 /* Names. */
@@ -127,19 +130,32 @@ static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_s
     s->num_revisions = 1;
 }
 
-/* Some replica is on its way and nothing has gone wrong with it yet. */
+/* A pod of the service that is being deleted gives its place to the next one. */
+static bool one_is_ending(const struct builder *b, const json_t *isvc) {
+    for (size_t i = 0; i < b->pods.num_items; i++) {
+        if (is_labelled(b->pods.items[i]->json, isvc) && object_deleting(b->pods.items[i]->json))
+            return true;
+    }
+    return false;
+}
+
+/* A replica is on its way, or will be, and nothing has gone wrong with it yet. */
 static bool may_become_ready(const struct builder *b, const json_t *isvc) {
+    bool any = false, ending = one_is_ending(b, isvc);
     for (size_t i = 0; i < b->pods.num_items; i++) {
         const json_t *pod = b->pods.items[i]->json;
         const char *scheduled = object_condition(pod, "PodScheduled");
         const char *waiting = pod_status_waiting(pod);
-        bool refused = scheduled && !strcmp(scheduled, "False");
+        bool refused = scheduled && !strcmp(scheduled, "False") && !ending;
         bool stuck = waiting && strcmp(waiting, "ContainerCreating") != 0;
-        if (belongs(pod, isvc) && !refused && !stuck)
+        if (!belongs(pod, isvc))
+            continue;
+        any = true;
+        if (!refused && !stuck)
             return true;
     }
-    /* No pod yet, but the controllers have not had their say either. */
-    return !object_find_condition(isvc, "PredictorReady");
+    const char *transition = object_str(isvc, "status.modelStatus.transitionStatus");
+    return !any && (!transition || !strcmp(transition, "InProgress"));
 }
 
 static const char *why_not_ready(struct builder *b, const json_t *isvc) {
