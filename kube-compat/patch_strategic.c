@@ -296,8 +296,8 @@ static enum errc merge_object(const struct schema *s, json_t *into, const json_t
     const json_t *directive = json_object_get(patch, "$patch");
     const char *word = json_string_value(directive);
     if (directive) {
-        if (!word ||
-            (strcmp(word, "replace") != 0 && strcmp(word, "delete") && strcmp(word, "merge") != 0))
+        if (!word || (strcmp(word, "replace") != 0 && strcmp(word, "delete") != 0 &&
+                      strcmp(word, "merge") != 0))
             return bad_directive(err, "$patch", "must be replace, delete or merge");
         if (strcmp(word, "merge") != 0)
             json_object_clear(into);

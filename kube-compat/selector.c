@@ -117,7 +117,7 @@ static enum errc parse_operator(struct parser *p, struct selector_requirement *r
         return add_value(p, r, word(p));
     }
     const char *name = word(p);
-    if (strcmp(name, "in") != 0 && strcmp(name, "notin"))
+    if (strcmp(name, "in") != 0 && strcmp(name, "notin") != 0)
         return fail(p, "expected: in, notin, =, ==, !=, gt, lt", *name ? name : p->at);
     r->op = *name == 'i' ? SELECTOR_IN : SELECTOR_NOT_IN;
     return parse_set(p, r);
