@@ -93,6 +93,23 @@ static bool made_room(const struct store_event *e) {
                                         !replicaset_pod_active(e->object->json));
 }
 
+/* Room or taints may have changed; a heartbeat changes neither. */
+static void enqueue_pods_of_node(struct world *w, const struct store_event *e) {
+    static const char *const parts[] = {"spec", "status.allocatable", "metadata.labels"};
+    AUTO_STORE_LIST pods = {0};
+    bool same = e->previous != NULL;
+    for (size_t i = 0; i < ARRAY_LEN(parts) && same; i++) {
+        const json_t *was = object_at(e->previous->json, parts[i]);
+        const json_t *now = object_at(e->object->json, parts[i]);
+        same = was == now || json_equal(was, now);
+    }
+    if (same && e->type != STORE_DELETED)
+        return;
+    world_list(w, KIND_POD, NULL, &pods);
+    for (size_t i = 0; i < pods.num_items; i++)
+        enqueue_object(w, KIND_POD, pods.items[i]->json);
+}
+
 static void observe_kind(struct world *w, enum kind kind, const struct store_event *e) {
     const json_t *o = e->object->json;
     switch (kind) {
@@ -120,7 +137,7 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         isvc_retry_all(w);
         break;
     case KIND_NODE:
-        scheduler_retry_pending(w);
+        enqueue_pods_of_node(w, e);
         if (e->type == STORE_DELETED)
             workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
         break;

@@ -60,7 +60,8 @@ static bool text_equal(const char *a, const char *b) {
     return !strcmp(a ? a : "", b ? b : "");
 }
 
-static bool tolerated(const json_t *pod, const json_t *taint) {
+/* The toleration that meets the taint, or NULL. */
+static const json_t *toleration(const json_t *pod, const json_t *taint) {
     size_t i;
     json_t *t;
     json_array_foreach (object_at(pod, "spec.tolerations"), i, t) {
@@ -73,9 +74,13 @@ static bool tolerated(const json_t *pod, const json_t *taint) {
                 ? exists
                 : text_equal(key, object_str(taint, "key")) &&
                       (exists || text_equal(object_str(t, "value"), object_str(taint, "value"))))
-            return true;
+            return t;
     }
-    return false;
+    return NULL;
+}
+
+static bool tolerated(const json_t *pod, const json_t *taint) {
+    return toleration(pod, taint) != NULL;
 }
 
 static void check_taints(const json_t *pod, const json_t *node, struct buf *out) {
@@ -114,6 +119,21 @@ static bool term_matches(const json_t *term, const json_t *node) {
     }
     json_decref(by_field);
     return all && num;
+}
+
+int64_t placement_stay_seconds(const json_t *pod, const json_t *node) {
+    int64_t stay = -1;
+    size_t i;
+    json_t *taint;
+    json_array_foreach (object_at(node, "spec.taints"), i, taint) {
+        if (!text_equal(object_str(taint, "effect"), "NoExecute"))
+            continue;
+        const json_t *t = toleration(pod, taint);
+        int64_t seconds = t ? object_int(t, "tolerationSeconds", -1) : 0;
+        if (seconds >= 0 && (stay < 0 || seconds < stay))
+            stay = seconds;
+    }
+    return stay;
 }
 
 static void check_selector(const json_t *pod, const json_t *node, struct buf *out) {

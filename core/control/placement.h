@@ -22,6 +22,9 @@ struct placement {
 void placement_decide(const json_t *pod, const struct placement_options *opt,
                       struct placement *ret);
 
+/* How many seconds the pod may stay on the node in spite of its NoExecute taints; -1: for good. */
+int64_t placement_stay_seconds(const json_t *pod, const json_t *node);
+
 /* What a pod asks for of one resource, in thousandths: the sum over its containers (limits stand in
  * for absent requests), or the largest init container if that is more. */
 int64_t placement_request(const json_t *pod, const char *resource);

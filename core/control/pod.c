@@ -19,6 +19,7 @@
 #include "core/control/pod.h"
 
 #include "core/control/events.h"
+#include "core/control/placement.h"
 #include "core/control/pod_env.h"
 #include "core/control/pod_status.h"
 #include "core/control/restart.h"
@@ -40,6 +41,8 @@ struct pod_record {
     int64_t start_at_ms;              /* monotonic: no start before */
     int64_t start_retry_ms;           /* after a start that did not come about */
     char *wait_reason, *wait_message; /* why it has not been started; NULL: nothing is in the way */
+    int64_t
+        evict_at_ms;    /* monotonic: a NoExecute taint is tolerated until then; 0: none is there */
     int64_t stop_at_ms; /* monotonic: SIGTERM when the drain delay is over; 0: not deleting */
     bool unhealthy_told;
 };
@@ -305,8 +308,32 @@ static enum errc handle_exit(struct world *w, const struct store_object *o, json
     return OK;
 }
 
+/* True: a NoExecute taint of the node sends the pod away, now. */
+static bool must_leave(struct world *w, const struct store_object *o, struct pod_record *r) {
+    AUTO(store_object) node = world_get(w, KIND_NODE, NULL, w->node_name);
+    int64_t stay = node ? placement_stay_seconds(o->json, node->json) : -1;
+    if (stay < 0) {
+        r->evict_at_ms = 0;
+        return false;
+    }
+    if (!r->evict_at_ms)
+        r->evict_at_ms = w->mono_ms + stay * 1000;
+    if (w->mono_ms >= r->evict_at_ms)
+        return true;
+    world_enqueue_after(w, KIND_POD, r->ns, r->name, r->evict_at_ms - w->mono_ms);
+    return false;
+}
+
+static enum errc evict(struct world *w, const struct store_object *o, struct error *err) {
+    event_emit(w, o->json, EVENT_NORMAL, "TaintManagerEviction", "taint-eviction-controller",
+               "Marking for deletion Pod %s/%s", object_namespace(o->json), object_name(o->json));
+    return world_delete(w, o, err);
+}
+
 static enum errc run(struct world *w, const struct store_object *o, struct error *err) {
     struct pod_record *r = open_record(w, o->json);
+    if (must_leave(w, o, r))
+        return evict(w, o, err);
     struct replica_state state;
     json_t *pod = json_deep_copy(o->json);
     pod_status_init(w, pod);

@@ -204,6 +204,33 @@ static void pods_wait_for_room_and_get_it(void **state) {
     assert_condition(pod(f), "Ready", "True", NULL, NULL);
 }
 
+static void no_execute_taints_send_pods_away(void **state) {
+    struct fixture *f = *state;
+    json_t *o = fixture_json(POD);
+    fixture_create(f, KIND_POD, POD);
+    object_set(o, "metadata.name", json_string("q"));
+    object_set(o, "spec.tolerations",
+               fixture_json("[{\"key\":\"k\",\"operator\":\"Exists\",\"tolerationSeconds\":60}]"));
+    AUTO_FREE char *patient = json_dumps(o, 0);
+    object_set(o, "metadata.name", json_string("r"));
+    object_set(o, "spec.tolerations", fixture_json("[{\"operator\":\"Exists\"}]"));
+    AUTO_FREE char *immune = json_dumps(o, 0);
+    json_decref(o);
+    fixture_create(f, KIND_POD, patient);
+    fixture_create(f, KIND_POD, immune);
+    assert_int_equal(fixture_num_processes(f), 3);
+    fixture_patch(f, KIND_NODE, "gpu1", "spec.taints",
+                  "[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoExecute\"}]");
+    fixture_pass(f);
+    assert_null(pod(f));
+    assert_int_equal(fixture_events(f, "TaintManagerEviction", "default/p"), 1);
+    assert_int_equal(fixture_num_processes(f), 2);
+    fixture_advance(f, 57 * 1000);
+    assert_int_equal(fixture_num_processes(f), 2);
+    fixture_advance(f, 5 * 1000);
+    assert_string_equal(fixture_only_process(f)->pod, "r");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(crashes_back_off_as_kubernetes_does),
@@ -216,6 +243,7 @@ int main(void) {
         FIXTURE_TEST(environment_comes_from_secrets_and_config_maps),
         FIXTURE_TEST(a_daemon_killed_in_back_off_goes_on_with_the_next_number),
         FIXTURE_TEST(pods_wait_for_room_and_get_it),
+        FIXTURE_TEST(no_execute_taints_send_pods_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
