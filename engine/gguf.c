@@ -362,7 +362,7 @@ static enum errc read_header(struct reader *r, uint64_t *ret_tensors, uint64_t *
     const uint8_t *magic = take(r, 4, err);
     if (!magic)
         return err->code;
-    if (memcmp(magic, "GGUF", 4))
+    if (memcmp(magic, "GGUF", 4) != 0)
         return err_set(err, ERR_MALFORMED,
                        "%s: header at offset 0: the magic is %02x%02x%02x%02x, not \"GGUF\"",
                        r->g->path, magic[0], magic[1], magic[2], magic[3]);

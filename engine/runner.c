@@ -111,7 +111,6 @@ static enum errc region_map(struct region *region, uint64_t floats, const char *
     if (p == MAP_FAILED)
         return err_set(err, ERR_EXHAUSTED, "no memory for the %s: %" PRIu64 " MB wanted", what,
                        floats / (1 << 20) * sizeof(float));
-    madvise(p, bytes, MADV_HUGEPAGE);
     *region = (struct region){p, bytes};
     return OK;
 }
@@ -191,6 +190,7 @@ static enum errc map_workspace(struct runner *r, struct error *err) {
     r->scratch_len = scratch_floats(r);
     if (region_map(&r->workspace, carve(r, NULL), "workspace", err))
         return err->code;
+    madvise(r->workspace.data, r->workspace.bytes, MADV_HUGEPAGE); /* the KV cache fills slowly */
     carve(r, r->workspace.data);
     r->row_seq = mem_try_alloc(r->opt.num_tokens_max * sizeof(*r->row_seq));
     return r->row_seq ? OK : err_set(err, ERR_EXHAUSTED, "no memory for the workspace");

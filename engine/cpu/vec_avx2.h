@@ -1,6 +1,6 @@
 /* The vector that the kernels in *_vec.h are written in, as AVX2 with FMA and F16C. */
-#ifndef ENGINE_CPU_VEC_H
-#define ENGINE_CPU_VEC_H
+#ifndef ENGINE_CPU_VEC_AVX2_H
+#define ENGINE_CPU_VEC_AVX2_H
 
 #include <immintrin.h>
 #include <stdint.h>
