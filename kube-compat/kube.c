@@ -15,9 +15,9 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
-#include "core/object.h"
 #include "kube-compat/authz.h"
 #include "kube-compat/discovery.h"
+#include "kube-compat/events_ttl.h"
 #include "kube-compat/impersonate.h"
 #include "kube-compat/openapi.h"
 #include "kube-compat/podlog_stream.h"
@@ -27,36 +27,19 @@
 #include "kube-compat/stream.h"
 #include "kube-compat/watch.h"
 
-enum { SEGMENTS_MAX = 16, EVENTS_DROPPED_MAX = 256 };
+enum { SEGMENTS_MAX = 16 };
 
 static enum errc no_such_path(struct error *err) {
     return err_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
 }
 
-/* Events are for looking at soon; old ones go, some at a time. */
 static void drop_old_events(void *user) {
     struct kube *k = user;
-    if (k->opt.event_ttl_seconds <= 0)
-        return;
-    AUTO_STORE_LIST events = {0};
-    store_list(k->opt.store, "core/events/", &events);
-    AUTO_FREE struct store_write *writes = mem_array(EVENTS_DROPPED_MAX, sizeof(*writes));
-    size_t num = 0;
-    int64_t oldest_ms = clock_wall_ms() - k->opt.event_ttl_seconds * 1000;
-    for (size_t i = 0; i < events.num_items && num < EVENTS_DROPPED_MAX; i++) {
-        const json_t *o = events.items[i]->json;
-        const char *when = object_str(o, "lastTimestamp");
-        if (!when)
-            when = object_str(o, "metadata.creationTimestamp");
-        int64_t when_ms = when ? clock_parse_rfc3339(when) : -1;
-        if (when_ms >= 0 && when_ms < oldest_ms)
-            writes[num++] = (struct store_write){.key = events.items[i]->key,
-                                                 .expect_revision = STORE_EXPECT_ANY};
-    }
     struct error err = ERROR_INIT;
     struct log_quoted q;
-    if (num && store_commit(k->opt.store, writes, num, NULL, &err))
-        log_warn("old events not dropped", "err=%s", log_quote(&q, err.text));
+    size_t num;
+    if (events_drop_old(k->opt.store, k->opt.event_ttl_seconds, clock_wall_ms(), &num, &err))
+        log_warn("old events not dropped, retrying in a minute", "err=%s", log_quote(&q, err.text));
 }
 
 enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struct error *err) {
