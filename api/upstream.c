@@ -173,7 +173,7 @@ static size_t on_head_line(char *data, size_t size, size_t count, void *user) {
         return len; /* a trailer */
     if (len >= 5 && !strncmp(data, "HTTP/", 5)) {
         const char *space = memchr(data, ' ', len);
-        c->status = space ? atoi(space + 1) : 0;
+        c->status = space ? (int)strtol(space + 1, NULL, 10) : 0;
         return len;
     }
     size_t end = len;

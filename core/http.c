@@ -50,23 +50,21 @@ static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *c
     struct http_server *s = x->server;
     x->begun = true;
     x->connection = connection;
-    x->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    x->on = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     struct error err = ERROR_INIT;
     enum errc rc = http_request_head(x, connection, method, version, &err);
     if (!rc && s->draining)
         rc = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
     if (!rc && s->opt.auth) {
-        const struct http_connection *c =
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
         x->identity = arena_alloc(x->arena, sizeof(*x->identity));
-        rc = auth_identify(s->opt.auth, http_header(x, "Authorization"), c ? c->peer : NULL,
-                           x->identity, &err);
+        rc = auth_identify(s->opt.auth, http_header(x, "Authorization"), x->on->peer, x->identity,
+                           &err);
     }
     if (!rc)
         return MHD_YES;
     http_exchange_refuse(x, &err);
     if (x->chunked || http_header(x, "Content-Length"))
-        http_front_linger(s, x->fd);
+        http_front_linger(s, x->on->fd);
     return queue(x);
 }
 
@@ -84,9 +82,9 @@ static enum MHD_Result refuse_chunked_body(struct http_exchange *x) {
                "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
                "X-Request-Id: %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
                x->request_id, body.len, body.data);
-    ssize_t n = send(x->fd, head.data, head.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = send(x->on->fd, head.data, head.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)n;
-    http_front_linger(x->server, x->fd);
+    http_front_linger(x->server, x->on->fd);
     return MHD_NO;
 }
 
@@ -135,10 +133,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     return MHD_YES;
 }
 
-/* The end of the connection may have arrived together with the request, in one edge of the epoll
- * set that libmicrohttpd has used up for the request; it would then keep the connection until the
- * idle timeout. Shutting down the receiving side, where nothing comes any more, makes a new edge.
- */
+/* See http_front.c about ends that libmicrohttpd overlooks. The next request may be in its buffer
+ * already, so this must not close anything, and does not. */
 static void repeat_end_of_connection(int fd) {
     char byte;
     if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
@@ -151,8 +147,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
     if (!x)
         return;
     if (x->begun) {
-        http_front_unwatch(x);
-        repeat_end_of_connection(x->fd);
+        http_front_release(x);
+        repeat_end_of_connection(x->on->fd);
     }
     pthread_mutex_lock(&x->lock);
     x->connection = NULL;
@@ -178,16 +174,8 @@ struct connection_address {
 };
 
 static void connection_free(struct http_connection *c) {
-    struct http_server *s = c->server;
-    pthread_mutex_lock(&s->lock);
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        s->connections = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    pthread_mutex_unlock(&s->lock);
-    s->num_connections--;
+    http_front_remove(c);
+    c->server->num_connections--;
     free(c->peer);
     free(c);
 }
@@ -195,20 +183,10 @@ static void connection_free(struct http_connection *c) {
 void http_server_adopt(struct http_server *s, int fd, struct auth_identity *peer) {
     struct http_connection *c = mem_alloc(sizeof(*c));
     c->server = s;
+    c->fd = fd;
     c->peer = peer;
     s->num_connections++;
-    pthread_mutex_lock(&s->lock);
-    bool stopping = s->stopping;
-    c->next = s->connections;
-    if (c->next)
-        c->next->prev = c;
-    s->connections = c;
-    pthread_mutex_unlock(&s->lock);
-    if (stopping) {
-        close(fd);
-        connection_free(c);
-        return;
-    }
+    http_front_add(c);
     struct connection_address address = {.sa.sa_family = AF_UNSPEC, .connection = c};
     if (MHD_add_connection(s->daemon, fd, &address.sa, sizeof(address)) != MHD_YES)
         connection_free(c); /* libmicrohttpd has closed fd */
@@ -288,8 +266,8 @@ static enum errc split_address(const char *listen_on, char **ret_host, char **re
         host++;
         host_len -= 2;
     }
-    if (!colon || !digits || digits > 5 || colon[1 + digits] || atoi(colon + 1) > 65535 ||
-        (!bracketed && memchr(host, ':', host_len)))
+    if (!colon || !digits || digits > 5 || colon[1 + digits] ||
+        strtol(colon + 1, NULL, 10) > UINT16_MAX || (!bracketed && memchr(host, ':', host_len)))
         return err_set(err, ERR_INVALID,
                        "listen on \"%s\": expected ADDRESS:PORT, [IPV6]:PORT or unix:/PATH",
                        listen_on);
@@ -353,7 +331,8 @@ void http_server_unref(struct http_server *s) {
         close(s->epoll_fd);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
-    free(s->kept);
+    free(s->connections.slots);
+    free(s->kept.slots);
     free(s->address);
     free(s->unix_path);
     pthread_mutex_destroy(&s->lock);
@@ -420,15 +399,9 @@ uint32_t http_server_num_open(const struct http_server *s) {
 
 /* Marks every kept exchange gone and tells its owner. */
 static void end_kept(struct http_server *s) {
-    for (uint32_t slot = 0;; slot++) {
-        pthread_mutex_lock(&s->lock);
-        bool end = slot >= s->kept_cap;
-        struct http_exchange *x = end ? NULL : s->kept[slot].x;
-        if (x && !http_exchange_try_ref(x))
-            x = NULL;
-        pthread_mutex_unlock(&s->lock);
-        if (end)
-            return;
+    bool end = false;
+    for (uint32_t slot = 0; !end; slot++) {
+        struct http_exchange *x = http_front_kept(s, slot, &end);
         if (x) {
             http_exchange_gone(x);
             http_exchange_unref(x);
@@ -448,8 +421,9 @@ void http_server_stop(struct http_server *s) {
     end_kept(s);
     MHD_stop_daemon(s->daemon);
     http_front_end_lingers(s);
-    end_kept(s);           /* owners that could not be told before */
-    while (s->connections) /* accepted, and never started by libmicrohttpd */
-        connection_free(s->connections);
+    end_kept(s);                                      /* owners that could not be told before */
+    for (uint32_t i = 0; i < s->connections.cap; i++) /* never started by libmicrohttpd */
+        if (s->connections.slots[i].item)
+            connection_free(s->connections.slots[i].item);
     http_server_unref(s);
 }

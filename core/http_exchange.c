@@ -33,7 +33,6 @@ struct http_exchange *http_exchange_create(struct http_server *s) {
     x->refs = 1;
     x->arena = arena_create();
     x->method = x->path = x->raw_path = x->raw_query = x->request_id = "";
-    x->fd = -1;
     x->stream_length = MHD_SIZE_UNKNOWN;
     x->start_ns = clock_mono_ns();
     x->slot = HTTP_NO_SLOT;

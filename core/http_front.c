@@ -5,12 +5,17 @@
  * ticks, and reads refused clients to their end. One epoll set carries all of it; the number beside
  * a descriptor says what it is:
  *
- *   KIND_LISTEN, KIND_WAKE      the listening socket; the eventfd that interrupts the wait
- *   KIND_KEPT   | slot << 2     a parked exchange's socket, one-shot, for hang-up only
- *   KIND_LINGER | index << 2    a refused client
+ *   KIND_LISTEN, KIND_WAKE        the listening socket; the eventfd that interrupts the wait
+ *   KIND_CONNECTION | slot << 2   a client's socket, for hang-up only, edge-triggered
+ *   KIND_LINGER     | index << 2  a refused client
  *
- * An event is only a hint. Slots are reused, so for KIND_KEPT the socket is asked again under the
- * exchange's mutex, where it is known to be still its own. */
+ * An event is only a hint: slots are reused, so the socket is asked again under the lock.
+ *
+ * A hang-up means: the exchange that is parked there is told that its client is gone. When none is,
+ * libmicrohttpd should see the end by itself; but it may have taken the one edge of its epoll set
+ * for the bytes that came with the end, and would then keep the connection until the idle timeout.
+ * So from the next sweep on the receiving side, where nothing comes any more, is shut down, which
+ * makes another edge. */
 #include "core/http_internal.h"
 
 #include <errno.h>
@@ -25,7 +30,7 @@
 #include "core/base/log.h"
 #include "core/tls.h"
 
-enum { KIND_LISTEN, KIND_WAKE, KIND_KEPT, KIND_LINGER, KIND_BITS = 2 };
+enum { KIND_LISTEN, KIND_WAKE, KIND_CONNECTION, KIND_LINGER, KIND_BITS = 2 };
 enum {
     SWEEP_MS_MAX = 500,     /* between looks at all kept exchanges */
     ACCEPT_PAUSE_MS = 200,  /* when the process is out of descriptors */
@@ -39,8 +44,7 @@ static uint64_t event_data(unsigned kind, uint32_t index) {
 
 static void watch(struct http_server *s, int op, int fd, uint32_t events, uint64_t data) {
     struct epoll_event ev = {.events = events, .data.u64 = data};
-    if (epoll_ctl(s->epoll_fd, op, fd, &ev) < 0 && op == EPOLL_CTL_ADD && errno == EEXIST)
-        epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+    epoll_ctl(s->epoll_fd, op, fd, &ev);
 }
 
 void http_front_wake(struct http_server *s) {
@@ -49,54 +53,87 @@ void http_front_wake(struct http_server *s) {
     (void)n; /* full means that it is awake already */
 }
 
-/* ---- kept exchanges ---- */
+/* ---- connections and kept exchanges ---- */
+
+static uint32_t slots_add(struct http_slots *t, void *item) {
+    if (t->len == t->cap) {
+        uint32_t cap = t->cap ? t->cap * 2 : 64;
+        t->slots = mem_realloc(t->slots, cap * sizeof(*t->slots));
+        for (uint32_t i = t->cap; i < cap; i++)
+            t->slots[i] = (struct http_slot){.next_free = i + 1 < cap ? i + 1 : HTTP_NO_SLOT};
+        t->first_free = t->cap; /* the list was empty */
+        t->cap = cap;
+    }
+    uint32_t slot = t->first_free;
+    t->first_free = t->slots[slot].next_free;
+    t->slots[slot].item = item;
+    t->len++;
+    return slot;
+}
+
+static void slots_remove(struct http_slots *t, uint32_t slot) {
+    t->slots[slot] = (struct http_slot){.next_free = t->first_free};
+    t->first_free = slot;
+    t->len--;
+}
+
+static bool is_hung_up(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+void http_front_add(struct http_connection *c) {
+    struct http_server *s = c->server;
+    pthread_mutex_lock(&s->lock);
+    c->slot = slots_add(&s->connections, c);
+    watch(s, EPOLL_CTL_ADD, c->fd, EPOLLRDHUP | EPOLLET, event_data(KIND_CONNECTION, c->slot));
+    pthread_mutex_unlock(&s->lock);
+}
+
+void http_front_remove(struct http_connection *c) {
+    struct http_server *s = c->server;
+    pthread_mutex_lock(&s->lock);
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    slots_remove(&s->connections, c->slot);
+    s->num_hung_up -= c->hung_up;
+    pthread_mutex_unlock(&s->lock);
+}
 
 bool http_front_keep(struct http_exchange *x) {
     struct http_server *s = x->server;
     pthread_mutex_lock(&s->lock);
-    bool room = !s->stopping;
-    if (room && x->slot == HTTP_NO_SLOT) {
-        if (s->kept_free == HTTP_NO_SLOT) {
-            uint32_t cap = s->kept_cap ? s->kept_cap * 2 : 64;
-            s->kept = mem_realloc(s->kept, cap * sizeof(*s->kept));
-            for (uint32_t i = cap; i-- > s->kept_cap;) {
-                s->kept[i] = (struct http_slot){.next_free = s->kept_free};
-                s->kept_free = i;
-            }
-            s->kept_cap = cap;
-        }
-        x->slot = s->kept_free;
-        s->kept_free = s->kept[x->slot].next_free;
-        s->kept[x->slot].x = x;
-        if (!s->num_kept++)
+    bool first = x->slot == HTTP_NO_SLOT;
+    bool ok = !s->stopping && !(first && is_hung_up(x->on->fd)); /* its edge may be gone already */
+    if (ok && first) {
+        x->slot = slots_add(&s->kept, x);
+        x->on->kept = x;
+        if (s->kept.len == 1)
             http_front_wake(s);
     }
-    uint32_t slot = x->slot;
     pthread_mutex_unlock(&s->lock);
-    if (room)
-        watch(s, EPOLL_CTL_ADD, x->fd, EPOLLRDHUP | EPOLLONESHOT, event_data(KIND_KEPT, slot));
-    return room;
+    return ok;
 }
 
-void http_front_unwatch(struct http_exchange *x) {
-    epoll_ctl(x->server->epoll_fd, EPOLL_CTL_DEL, x->fd, NULL);
+void http_front_release(struct http_exchange *x) {
+    struct http_server *s = x->server;
+    pthread_mutex_lock(&s->lock);
+    if (x->on->kept == x)
+        x->on->kept = NULL;
+    pthread_mutex_unlock(&s->lock);
 }
 
 void http_front_forget(struct http_exchange *x) {
     struct http_server *s = x->server;
     pthread_mutex_lock(&s->lock);
-    if (x->slot != HTTP_NO_SLOT) {
-        s->kept[x->slot] = (struct http_slot){.next_free = s->kept_free};
-        s->kept_free = x->slot;
-        s->num_kept--;
-    }
+    if (x->slot != HTTP_NO_SLOT)
+        slots_remove(&s->kept, x->slot);
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Gives a reference to the exchange in the slot; NULL when there is none (any more). */
-static struct http_exchange *kept_ref(struct http_server *s, uint32_t slot) {
+struct http_exchange *http_front_kept(struct http_server *s, uint32_t slot, bool *ret_end) {
     pthread_mutex_lock(&s->lock);
-    struct http_exchange *x = slot < s->kept_cap ? s->kept[slot].x : NULL;
+    *ret_end = slot >= s->kept.cap;
+    struct http_exchange *x = *ret_end ? NULL : s->kept.slots[slot].item;
     if (x && !http_exchange_try_ref(x))
         x = NULL;
     pthread_mutex_unlock(&s->lock);
@@ -104,32 +141,41 @@ static struct http_exchange *kept_ref(struct http_server *s, uint32_t slot) {
 }
 
 static void on_hangup(struct http_server *s, uint32_t slot) {
-    struct http_exchange *x = kept_ref(s, slot);
+    pthread_mutex_lock(&s->lock);
+    struct http_connection *c = slot < s->connections.cap ? s->connections.slots[slot].item : NULL;
+    struct http_exchange *x = NULL;
+    if (c && is_hung_up(c->fd)) {
+        s->num_hung_up += !c->hung_up;
+        c->hung_up = true;
+        x = c->kept;
+        if (x && !http_exchange_try_ref(x))
+            x = NULL;
+    }
+    pthread_mutex_unlock(&s->lock);
     if (!x)
         return;
-    pthread_mutex_lock(&x->lock);
-    bool gone = false;
-    if (x->connection) {
-        struct pollfd p = {.fd = x->fd, .events = POLLRDHUP};
-        gone = poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
-        if (!gone)
-            watch(s, EPOLL_CTL_MOD, x->fd, EPOLLRDHUP | EPOLLONESHOT, event_data(KIND_KEPT, slot));
-    }
-    pthread_mutex_unlock(&x->lock);
-    if (gone)
-        http_exchange_gone(x);
+    http_exchange_gone(x);
     http_exchange_unref(x);
+}
+
+/* Makes libmicrohttpd look again at connections whose client sends nothing more. */
+static void repeat_hangups(struct http_server *s) {
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; s->num_hung_up && i < s->connections.cap; i++) {
+        struct http_connection *c = s->connections.slots[i].item;
+        if (c && c->hung_up && !c->kept)
+            shutdown(c->fd, SHUT_RD);
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* Ticks that are due, and owners who have not been told yet that their client is gone. */
 static void sweep(struct http_server *s, int64_t now_ms) {
     for (uint32_t slot = 0;; slot++) {
-        pthread_mutex_lock(&s->lock);
-        bool end = slot >= s->kept_cap;
-        pthread_mutex_unlock(&s->lock);
+        bool end;
+        struct http_exchange *x = http_front_kept(s, slot, &end);
         if (end)
             return;
-        struct http_exchange *x = kept_ref(s, slot);
         if (!x)
             continue;
         unsigned due = 0;
@@ -279,9 +325,9 @@ static int wait_ms(struct http_server *s, int64_t sweep_at_ms, int64_t accept_at
     int64_t now_ms = clock_mono_ms();
     int64_t at_ms = INT64_MAX;
     pthread_mutex_lock(&s->lock);
-    bool kept = s->num_kept > 0;
+    bool sweeping = s->kept.len || s->num_hung_up;
     pthread_mutex_unlock(&s->lock);
-    if (kept || any_linger(s))
+    if (sweeping || any_linger(s))
         at_ms = sweep_at_ms;
     if (accept_at_ms && accept_at_ms < at_ms)
         at_ms = accept_at_ms;
@@ -312,7 +358,7 @@ static void *front_main(void *user) {
                 sweep_at_ms = 0;
                 break;
             }
-            case KIND_KEPT:
+            case KIND_CONNECTION:
                 on_hangup(s, index);
                 break;
             case KIND_LINGER:
@@ -330,6 +376,7 @@ static void *front_main(void *user) {
         }
         if (now_ms >= sweep_at_ms) {
             sweep(s, now_ms);
+            repeat_hangups(s);
             end_lingers(s, now_ms);
             sweep_at_ms = now_ms + sweep_ms;
         }
@@ -340,7 +387,6 @@ static void *front_main(void *user) {
 enum errc http_front_start(struct http_server *s, struct error *err) {
     for (uint32_t i = 0; i < HTTP_LINGERS_MAX; i++)
         s->lingers[i].fd = -1;
-    s->kept_free = HTTP_NO_SLOT;
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->epoll_fd < 0 || s->wake_fd < 0)

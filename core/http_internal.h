@@ -18,8 +18,11 @@ enum {
 /* A client connection, from accept until libmicrohttpd closes it. */
 struct http_connection {
     struct http_server *server;
+    int fd;                     /* libmicrohttpd's; closed after the connection is freed */
     struct auth_identity *peer; /* of a verified client certificate; NULL: none */
-    struct http_connection *prev, *next;
+    uint32_t slot;              /* these three are guarded by the server's lock */
+    bool hung_up;               /* the client sends nothing more */
+    struct http_exchange *kept; /* the exchange that is parked here, not a reference; or NULL */
 };
 
 struct http_linger {
@@ -29,9 +32,14 @@ struct http_linger {
 };
 
 #define HTTP_NO_SLOT UINT32_MAX
+/* A table whose indexes stay as they are; free slots form a list. */
 struct http_slot {
-    struct http_exchange *x; /* not a reference: see http_exchange_try_ref(); NULL: free */
+    void *item; /* NULL: free */
     uint32_t next_free;
+};
+struct http_slots {
+    struct http_slot *slots;
+    uint32_t len, cap, first_free;
 };
 
 struct http_server {
@@ -49,11 +57,12 @@ struct http_server {
     int listen_fd, epoll_fd, wake_fd;
     _Atomic bool front_quit;
 
-    pthread_mutex_t lock;                   /* guards what follows; never held with another lock */
-    bool stopping;                          /* no exchange may be kept any more */
-    struct http_connection *connections;    /* all that live */
-    struct http_slot *kept;                 /* exchanges that outlive their handler call */
-    uint32_t num_kept, kept_cap, kept_free; /* kept_free: head of the free slots, or HTTP_NO_SLOT */
+    pthread_mutex_t lock; /* guards what follows; never held with another lock */
+    bool stopping;        /* no exchange may be kept any more */
+    struct http_slots connections;
+    struct http_slots kept; /* exchanges that outlive their handler call, until they are freed; not
+                             * references: see http_exchange_try_ref() */
+    uint32_t num_hung_up;   /* connections */
     struct http_linger lingers[HTTP_LINGERS_MAX];
 };
 
@@ -79,7 +88,7 @@ struct http_exchange {
     const char *target_fault; /* why the request line is refused; NULL: fine */
     struct buf body;
     bool begun, handled, chunked;
-    int fd;
+    struct http_connection *on; /* valid while `connection` is set */
     int64_t start_ns;
 
     /* The answer's head: the owner's until it answers. */
@@ -134,11 +143,16 @@ void http_front_stop_accepting(struct http_server *s);
 void http_front_stop(struct http_server *s); /* joins; accepts and watches nothing from now on */
 void http_front_end_lingers(struct http_server *s);
 void http_front_wake(struct http_server *s);
-/* From now on the exchange may outlive its handler call: its socket is watched, its ticks come.
- * False: the server stops. */
+/* A connection comes and goes: its socket is watched for hang-up in between. */
+void http_front_add(struct http_connection *c);
+void http_front_remove(struct http_connection *c);
+/* From now on the exchange may outlive its handler call: it gets its ticks, and learns when its
+ * client hangs up. False: the client has left already, or the server stops. */
 MUST_CHECK bool http_front_keep(struct http_exchange *x);
-void http_front_unwatch(struct http_exchange *x); /* the socket is about to be closed */
-void http_front_forget(struct http_exchange *x);
+void http_front_release(struct http_exchange *x); /* libmicrohttpd is through with it */
+void http_front_forget(struct http_exchange *x);  /* it is being freed */
+/* Gives a reference to the kept exchange in a slot; NULL when there is none. */
+struct http_exchange *http_front_kept(struct http_server *s, uint32_t slot, bool *ret_end);
 /* Reads a refused client to its end on a duplicate of fd, so that closing the original does not
  * reset the connection while our answer is on its way. */
 void http_front_linger(struct http_server *s, int fd);

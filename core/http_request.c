@@ -266,6 +266,8 @@ enum errc http_request_head(struct http_exchange *x, struct MHD_Connection *conn
         return err_set(err, ERR_MALFORMED, "request line: the method is no token");
     if (x->target_fault)
         return err_set(err, ERR_MALFORMED, "request target: %s", x->target_fault);
+    if (!strcmp(x->path, "*") && strcmp(x->method, "OPTIONS"))
+        return err_set(err, ERR_MALFORMED, "request target: * is for OPTIONS only");
     for (const struct http_field *f = x->headers; f; f = f->next) {
         if (!is_token(f->name))
             return err_set(err, ERR_MALFORMED, "a header name is no token");

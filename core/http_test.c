@@ -515,6 +515,26 @@ static void owner_learns_that_a_parked_client_left(void **state) {
     assert_int_equal(f.num_gone, 2);
 }
 
+/* The end may come in one packet with the last bytes, at any point of a request. */
+static void half_a_request_and_the_end_frees_the_connection(void **state) {
+    struct fixture f;
+    start(&f);
+    static const char *const parts[] = {"", "GET", "GET / HTTP/1.1\r\nHost: h\r\n",
+                                        "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc",
+                                        "GET / HTTP/1.1\r\nHost: h\r\n\r\n"};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        AUTO_BUF in = BUF_INIT;
+        int64_t start_ms = clock_mono_ms();
+        int fd = dial(f.server);
+        send_text(fd, parts[i]);
+        shutdown(fd, SHUT_WR);
+        receive_end(fd, &in);
+        close(fd);
+        assert_true(clock_mono_ms() - start_ms < 2000);
+    }
+    stop(&f);
+}
+
 static void streams_tick(void **state) {
     struct fixture f;
     start(&f);
@@ -863,6 +883,7 @@ int main(void) {
         cmocka_unit_test(headers_of_a_stream_go_out_before_its_first_byte),
         cmocka_unit_test(aborted_stream_is_cut_without_its_end),
         cmocka_unit_test(owner_learns_that_a_parked_client_left),
+        cmocka_unit_test(half_a_request_and_the_end_frees_the_connection),
         cmocka_unit_test(streams_tick),
         cmocka_unit_test(slow_reader_is_refused_then_drained),
         cmocka_unit_test(one_large_write_is_taken_when_nothing_waits),
