@@ -66,7 +66,7 @@ static void server_metadata(struct http_exchange *x) {
 static bool own_endpoint(const struct gateway *g, const struct traffic_table *table,
                          struct http_exchange *x) {
     const char *path = http_path(x);
-    if (strcmp(http_method(x), "GET") && strcmp(http_method(x), "HEAD"))
+    if (strcmp(http_method(x), "GET") != 0 && strcmp(http_method(x), "HEAD") != 0)
         return false;
     if (!strcmp(path, "/healthz") || !strcmp(path, "/livez"))
         http_reply_text(x, 200, "ok");

@@ -354,8 +354,8 @@ static void on_header(void *user, const char *name, const char *value) {
         rq->content_type = mem_strdup(value);
     } else if (!strcasecmp(name, "Content-Length")) {
         http_set_stream_length(rq->x, strtoull(value, NULL, 10));
-    } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") &&
-               strcasecmp(name, "X-Request-Id")) {
+    } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
+               strcasecmp(name, "X-Request-Id") != 0) {
         http_add_header(rq->x, name, value);
     }
 }
@@ -540,6 +540,7 @@ static void serve_hold(struct relay *r, struct hold *h, const struct traffic_tab
     struct relay_request *next;
     for (struct relay_request *rq = h->first; rq; rq = next) {
         next = rq->hold_next;
+        ASSERT(rq->hold == h);
         struct error err = ERROR_INIT;
         if (hopeless(s, h->ns, h->name, &err))
             fail(rq, &err);
@@ -555,13 +556,18 @@ static void serve_holds(struct relay *r) {
     drop_empty_holds(r);
 }
 
-static void expire_holds(struct relay *r, int64_t now_ms) {
+/* Gives the time when the next one expires; INT64_MAX: none waits. */
+static int64_t expire_holds(struct relay *r, int64_t now_ms) {
+    int64_t next_ms = INT64_MAX;
     for (struct hold *h = r->holds; h; h = h->next) {
         struct relay_request *next;
         for (struct relay_request *rq = h->first; rq; rq = next) {
             next = rq->hold_next;
-            if (now_ms < rq->hold_until_ms)
+            ASSERT(rq->hold == h);
+            if (now_ms < rq->hold_until_ms) {
+                next_ms = rq->hold_until_ms < next_ms ? rq->hold_until_ms : next_ms;
                 continue;
+            }
             struct error err = ERROR_INIT;
             err_set(&err, ERR_UNAVAILABLE,
                     "no replica of InferenceService %s in namespace %s became free within %lld s",
@@ -570,20 +576,16 @@ static void expire_holds(struct relay *r, int64_t now_ms) {
             fail(rq, &err);
         }
     }
+    return next_ms;
 }
 
 /* ---- the thread ---- */
 
-static int wait_ms(const struct relay *r) {
+static int wait_ms(const struct relay *r, int64_t until_ms) {
     if (r->table_changed)
         return 0;
-    int64_t at_ms = INT64_MAX;
-    for (const struct hold *h = r->holds; h; h = h->next)
-        for (const struct relay_request *rq = h->first; rq; rq = rq->hold_next)
-            if (rq->hold_until_ms < at_ms)
-                at_ms = rq->hold_until_ms;
-    int64_t left_ms = at_ms - clock_mono_ms();
-    return at_ms == INT64_MAX ? -1 : left_ms < 0 ? 0 : (int)left_ms;
+    int64_t left_ms = until_ms - clock_mono_ms();
+    return until_ms == INT64_MAX ? -1 : left_ms < 0 ? 0 : (int)left_ms;
 }
 
 static void on_signal(struct relay_request *rq, unsigned what) {
@@ -605,15 +607,16 @@ static void on_signal(struct relay_request *rq, unsigned what) {
 static void *relay_main(void *user) {
     struct relay *r = user;
     pthread_setname_np(pthread_self(), "relay");
+    int64_t expire_at_ms = INT64_MAX;
     while (!r->quit) {
-        upstream_run(r->upstream, wait_ms(r));
+        upstream_run(r->upstream, wait_ms(r, expire_at_ms));
         unsigned what;
         struct relay_request *rq;
         while ((rq = next_signal(r, &what)))
             on_signal(rq, what);
         if (atomic_exchange(&r->table_changed, false))
             serve_holds(r);
-        expire_holds(r, clock_mono_ms());
+        expire_at_ms = expire_holds(r, clock_mono_ms());
     }
     struct relay_request *rq;
     unsigned what;
@@ -621,11 +624,12 @@ static void *relay_main(void *user) {
         on_signal(rq, what | SIGNAL_GONE); /* their server is stopped */
     struct error err = ERROR_INIT;
     err_set(&err, ERR_UNAVAILABLE, "the gateway is shutting down");
-    while (r->requests) {
-        if (r->requests->begun)
-            end_stream(r->requests, false);
+    for (struct relay_request *next; (rq = r->requests); r->requests = next) {
+        next = rq->next;
+        if (rq->begun)
+            end_stream(rq, false);
         else
-            fail(r->requests, &err);
+            fail(rq, &err);
     }
     drop_empty_holds(r);
     return NULL;

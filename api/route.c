@@ -63,7 +63,8 @@ static const struct traffic_service *by_model_in_path(const struct traffic_table
         const char *const *m = table->services[i].models;
         for (; m && *m; m++) {
             size_t len = strlen(*m);
-            if (len < best_len || strncmp(rest, *m, len) || (rest[len] && !strchr("/:", rest[len])))
+            if (len < best_len || strncmp(rest, *m, len) != 0 ||
+                (rest[len] && !strchr("/:", rest[len])))
                 continue;
             if (len > best_len)
                 best = NULL;
@@ -248,7 +249,7 @@ enum errc route_find(const struct traffic_table *table, const struct route_reque
             if (!route.service)
                 return unknown_model(table, in_path, strcspn(in_path, "/:"), err);
         } else if (after(rq->path, "/v1/") || after(rq->path, "/openai/v1/")) {
-            const char *model = NULL;
+            const char *model = "";
             enum errc rc = route_body_model(rq->body, rq->body_len, arena, &model, err);
             if (rc)
                 return rc;

@@ -271,7 +271,8 @@ void upstream_call_start(struct upstream_call *c) {
 }
 
 void upstream_call_resume(struct upstream_call *c) {
-    /* May deliver held bytes before it returns; if they are cancelled, libcurl tells it only here. */
+    /* May deliver held bytes before it returns; if they are cancelled, libcurl tells it only here.
+     */
     CURLcode code = curl_easy_pause(c->easy, CURLPAUSE_CONT);
     if (code == CURLE_OK || !c->started)
         return;

@@ -62,7 +62,7 @@ struct upstream_call *upstream_call_create(struct upstream *u, const struct upst
                                            const struct upstream_callbacks *cb, void *user);
 void upstream_call_header(struct upstream_call *c, const char *name, const char *value);
 void upstream_call_start(struct upstream_call *c);
-void upstream_call_resume(struct upstream_call *c); /* may call on_body and on_done */
+void upstream_call_resume(struct upstream_call *c);  /* may call on_body and on_done */
 void upstream_call_destroy(struct upstream_call *c); /* closes the connection of a running call */
 
 #endif

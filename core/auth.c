@@ -153,7 +153,10 @@ static enum errc parse_tokens(struct auth *a, const char *path, char *text, stru
     return OK;
 }
 
+/* One random admin token, unless the file is there. */
 static enum errc make_token_file(const char *path, struct error *err) {
+    if (!access(path, F_OK))
+        return OK;
     unsigned char noise[TOKEN_RANDOM_BYTES];
     pki_random(NULL, noise, sizeof(noise));
     AUTO_BUF line = BUF_INIT;
@@ -168,11 +171,6 @@ static enum errc make_token_file(const char *path, struct error *err) {
 }
 
 static enum errc load_tokens(struct auth *a, const char *path, struct error *err) {
-    if (access(path, F_OK) < 0 && errno == ENOENT) {
-        enum errc rc = make_token_file(path, err);
-        if (rc)
-            return rc;
-    }
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) {
@@ -197,11 +195,17 @@ static enum errc load_tokens(struct auth *a, const char *path, struct error *err
 
 enum errc auth_open(const struct auth_options *opt, struct auth **ret_auth, struct error *err) {
     AUTO(auth) a = mem_alloc(sizeof(*a));
-    if (mkdir(opt->data_dir, 0700) < 0 && errno != EEXIST)
-        return err_errno(err, "make folder %s", opt->data_dir);
     AUTO_FREE char *dir = mem_printf("%s/pki", opt->data_dir);
     AUTO_FREE char *tokens = mem_printf("%s/tokens.csv", dir);
-    enum errc rc = pki_open(dir, opt->extra_sans, &a->pki, err);
+    enum errc rc = OK;
+    if (opt->existing_only) {
+        rc = pki_load(dir, &a->pki, err);
+    } else {
+        if (mkdir(opt->data_dir, 0700) < 0 && errno != EEXIST)
+            return err_errno(err, "make folder %s", opt->data_dir);
+        rc = pki_open(dir, opt->extra_sans, &a->pki, err);
+        rc = rc ? rc : make_token_file(tokens, err);
+    }
     rc = rc ? rc : load_tokens(a, tokens, err);
     if (!rc)
         *ret_auth = steal(a);
@@ -238,7 +242,7 @@ enum errc auth_identify(const struct auth *a, const char *authorization,
             anonymous(ret_identity);
         return OK;
     }
-    if (strncasecmp(authorization, "Bearer ", 7))
+    if (strncasecmp(authorization, "Bearer ", 7) != 0)
         return err_set(err, ERR_UNAUTHENTICATED, "Authorization: only bearer tokens are read here");
     const char *shown = authorization + 7;
     shown += strspn(shown, " ");

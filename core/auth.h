@@ -25,6 +25,7 @@ struct auth_identity {
 struct auth_options {
     const char *data_dir;
     const char *const *extra_sans; /* NULL-terminated, may be NULL */
+    bool existing_only; /* write nothing; ERR_NOT_FOUND when no daemon has made the files yet */
 };
 MUST_CHECK enum errc auth_open(const struct auth_options *opt, struct auth **ret_auth,
                                struct error *err);

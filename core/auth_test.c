@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "core/base/buf.h"
+#include "core/pki.h"
 
 static char dir[64];
 
@@ -129,6 +130,24 @@ static void kubeconfig_carries_what_kubectl_needs(void **state) {
     assert_null(none);
 }
 
+static void a_command_beside_the_daemon_writes_nothing(void **state) {
+    struct error err = ERROR_INIT;
+    struct auth_options look = {.data_dir = dir, .existing_only = true};
+    struct auth *none = NULL;
+    assert_int_equal(auth_open(&look, &none, &err), ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, "ca.crt is not there"));
+    static const char *const sans[] = {"only.the.daemon.knows.example.com", NULL};
+    struct auth_options daemon = {.data_dir = dir, .extra_sans = sans};
+    AUTO(auth) a = NULL;
+    AUTO(auth) b = NULL;
+    AUTO(auth) again = NULL;
+    assert_int_equal(auth_open(&daemon, &a, &err), OK);
+    assert_int_equal(auth_open(&look, &b, &err), OK);
+    assert_int_equal(auth_open(&daemon, &again, &err), OK);
+    assert_string_equal(auth_pki(a)->server_cert, auth_pki(b)->server_cert);
+    assert_string_equal(auth_pki(a)->server_cert, auth_pki(again)->server_cert);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tokens_name_user_and_groups, make_folder, remove_folder),
@@ -137,6 +156,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(bad_token_files_name_their_line, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(too_many_tokens_are_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_command_beside_the_daemon_writes_nothing, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(kubeconfig_carries_what_kubectl_needs, make_folder,
                                         remove_folder),
     };

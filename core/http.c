@@ -254,46 +254,40 @@ static enum errc listen_unix(struct http_server *s, const char *path, struct err
     return OK;
 }
 
-/* "host:port", "[::1]:port", ":port". Gives host ("" for all) and port. */
-static enum errc split_address(const char *listen_on, char **ret_host, char **ret_port,
-                               struct error *err) {
+/* "host:port", "[::1]:port", ":port". Gives the host ("" for all), and points at the port's digits.
+ * NULL: it is none of these. */
+static char *split_address(const char *listen_on, const char **ret_port) {
     const char *colon = strrchr(listen_on, ':');
-    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+    if (!colon)
+        return NULL;
+    size_t digits = strspn(colon + 1, "0123456789");
+    if (!digits || digits > 5 || colon[1 + digits] || strtol(colon + 1, NULL, 10) > UINT16_MAX)
+        return NULL;
+    *ret_port = colon + 1;
     const char *host = listen_on;
-    size_t host_len = colon ? (size_t)(colon - listen_on) : 0;
-    bool bracketed = host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']';
-    if (bracketed) {
-        host++;
-        host_len -= 2;
-    }
-    if (!colon || !digits || digits > 5 || colon[1 + digits] ||
-        strtol(colon + 1, NULL, 10) > UINT16_MAX || (!bracketed && memchr(host, ':', host_len)))
-        return err_set(err, ERR_INVALID,
-                       "listen on \"%s\": expected ADDRESS:PORT, [IPV6]:PORT or unix:/PATH",
-                       listen_on);
-    *ret_host = mem_strndup(host, host_len);
-    *ret_port = mem_strdup(colon + 1);
-    return OK;
+    size_t len = (size_t)(colon - listen_on);
+    if (len >= 2 && host[0] == '[' && host[len - 1] == ']')
+        return mem_strndup(host + 1, len - 2);
+    return memchr(host, ':', len) ? NULL : mem_strndup(host, len);
 }
 
 static void set_tcp_address(struct http_server *s, const char *host) {
-    struct sockaddr_storage bound;
+    struct sockaddr_in6 bound = {0}; /* the port of an IPv4 address stands in the same place */
     socklen_t len = sizeof(bound);
-    int port = 0;
-    if (!getsockname(s->listen_fd, (void *)&bound, &len))
-        port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                 : ((struct sockaddr_in *)&bound)->sin_port);
+    getsockname(s->listen_fd, (void *)&bound, &len);
+    int port = ntohs(bound.sin6_port);
     if (!*host)
         host = "0.0.0.0";
     s->address = mem_printf(strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
 }
 
 static enum errc listen_tcp(struct http_server *s, const char *listen_on, struct error *err) {
-    AUTO_FREE char *host = NULL;
-    AUTO_FREE char *port = NULL;
-    enum errc rc = split_address(listen_on, &host, &port, err);
-    if (rc)
-        return rc;
+    const char *port = NULL;
+    AUTO_FREE char *host = split_address(listen_on, &port);
+    if (!host)
+        return err_set(err, ERR_INVALID,
+                       "listen on \"%s\": expected ADDRESS:PORT, [IPV6]:PORT or unix:/PATH",
+                       listen_on);
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
                              .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};

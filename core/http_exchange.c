@@ -137,7 +137,7 @@ static void let_go(struct http_exchange *x, bool aborted) {
 
 void http_set_header(struct http_exchange *x, const char *name, const char *value) {
     struct http_field **at = &x->out_headers;
-    while (*at && strcasecmp((*at)->name, name))
+    while (*at && strcasecmp((*at)->name, name) != 0)
         at = &(*at)->next;
     if (!*at) {
         *at = arena_alloc(x->arena, sizeof(**at));

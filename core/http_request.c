@@ -140,7 +140,7 @@ void http_request_target(struct http_exchange *x, const char *uri) {
     const char *query = path[len] == '?' ? path + len + 1 : "";
     x->raw_path = arena_strndup(x->arena, path, len);
     x->raw_query = arena_strndup(x->arena, query, strcspn(query, "#"));
-    if (path[0] != '/' && strcmp(x->raw_path, "*")) {
+    if (path[0] != '/' && strcmp(x->raw_path, "*") != 0) {
         x->target_fault = "a path that does not start with /";
         return;
     }
@@ -216,10 +216,11 @@ static enum errc check_framing(struct http_exchange *x, const char *version, str
         return err_field(err, ERR_MALFORMED, "Content-Length",
                          "Content-Length beside Transfer-Encoding");
     if (encoding) {
-        if (count_field(x->headers, "Transfer-Encoding") > 1 || strcasecmp(encoding, "chunked"))
+        if (count_field(x->headers, "Transfer-Encoding") > 1 ||
+            strcasecmp(encoding, "chunked") != 0)
             return err_field(err, ERR_MALFORMED, "Transfer-Encoding",
                              "Transfer-Encoding \"%s\": only \"chunked\" is read here", encoding);
-        if (strcmp(version, "HTTP/1.1"))
+        if (strcmp(version, "HTTP/1.1") != 0)
             return err_field(err, ERR_MALFORMED, "Transfer-Encoding",
                              "Transfer-Encoding needs HTTP/1.1");
         x->chunked = true;
@@ -266,7 +267,7 @@ enum errc http_request_head(struct http_exchange *x, struct MHD_Connection *conn
         return err_set(err, ERR_MALFORMED, "request line: the method is no token");
     if (x->target_fault)
         return err_set(err, ERR_MALFORMED, "request target: %s", x->target_fault);
-    if (!strcmp(x->path, "*") && strcmp(x->method, "OPTIONS"))
+    if (!strcmp(x->path, "*") && strcmp(x->method, "OPTIONS") != 0)
         return err_set(err, ERR_MALFORMED, "request target: * is for OPTIONS only");
     for (const struct http_field *f = x->headers; f; f = f->next) {
         if (!is_token(f->name))
@@ -313,7 +314,7 @@ const char *http_query(const struct http_exchange *x, const char *name) {
 
 bool http_query_bool(const struct http_exchange *x, const char *name) {
     const char *value = http_query(x, name);
-    return value && strcmp(value, "0") && strcasecmp(value, "false");
+    return value && strcmp(value, "0") != 0 && strcasecmp(value, "false") != 0;
 }
 
 const char *http_body(const struct http_exchange *x, size_t *ret_len) {

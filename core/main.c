@@ -348,7 +348,7 @@ static int kubeconfig_command(int argc, char **argv) {
     AUTO_FREE char *configured = mem_printf("https://%s", config.kube_listen);
     AUTO(auth) auth = NULL;
     AUTO_FREE char *yaml = NULL;
-    struct auth_options opt = {.data_dir = data_dir};
+    struct auth_options opt = {.data_dir = data_dir, .existing_only = true};
     enum errc rc = auth_open(&opt, &auth, &err);
     if (!rc)
         rc = auth_kubeconfig(auth,

@@ -370,7 +370,10 @@ static enum errc pair_make(struct pair *p, const struct certificate_order *order
     free(steal(p->cert));
     free(steal(p->key));
     enum errc rc = issue(order, &p->cert, &p->key, err);
-    rc = rc ? rc : write_file(p->key_path, p->key, err);
+    if (rc)
+        return rc;
+    ASSERT(p->cert && p->key);
+    rc = write_file(p->key_path, p->key, err);
     return rc ? rc : write_file(p->cert_path, p->cert, err);
 }
 
@@ -440,6 +443,18 @@ static enum errc open_pairs(const char *dir, const struct san_list *san, struct 
     return rc;
 }
 
+/* Moves the texts out of the pairs. */
+static struct pki *make_pki(struct pair *ca, struct pair *server, struct pair *admin) {
+    struct pki *p = mem_alloc(sizeof(*p));
+    *p = (struct pki){.ca_cert = steal(ca->cert),
+                      .ca_key = steal(ca->key),
+                      .server_cert = steal(server->cert),
+                      .server_key = steal(server->key),
+                      .admin_cert = steal(admin->cert),
+                      .admin_key = steal(admin->key)};
+    return p;
+}
+
 enum errc pki_open(const char *dir, const char *const *extra_sans, struct pki **ret_pki,
                    struct error *err) {
     struct san_list san;
@@ -447,19 +462,29 @@ enum errc pki_open(const char *dir, const char *const *extra_sans, struct pki **
     enum errc rc = make_dir(dir, err);
     rc = rc ? rc : san_make(extra_sans, &san, err);
     rc = rc ? rc : open_pairs(dir, &san, &ca, &server, &admin, err);
-    if (!rc) {
-        struct pki *p = mem_alloc(sizeof(*p));
-        *p = (struct pki){.ca_cert = steal(ca.cert),
-                          .ca_key = steal(ca.key),
-                          .server_cert = steal(server.cert),
-                          .server_key = steal(server.key),
-                          .admin_cert = steal(admin.cert),
-                          .admin_key = steal(admin.key)};
-        *ret_pki = p;
-    }
+    if (!rc)
+        *ret_pki = make_pki(&ca, &server, &admin);
     pair_deinit(&ca);
     pair_deinit(&server);
     pair_deinit(&admin);
+    return rc;
+}
+
+enum errc pki_load(const char *dir, struct pki **ret_pki, struct error *err) {
+    static const char *const names[] = {"ca", "server", "admin"};
+    struct pair pairs[ARRAY_LEN(names)] = {0};
+    enum errc rc = OK;
+    for (size_t i = 0; i < ARRAY_LEN(names) && !rc; i++) {
+        struct pair *p = &pairs[i];
+        rc = pair_read(p, dir, names[i], err);
+        if (!rc && (!p->cert || !p->key))
+            rc = err_set(err, ERR_NOT_FOUND, "%s is not there; `inferd serve` makes it at start",
+                         p->cert ? p->key_path : p->cert_path);
+    }
+    if (!rc)
+        *ret_pki = make_pki(&pairs[0], &pairs[1], &pairs[2]);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        pair_deinit(&pairs[i]);
     return rc;
 }
 

@@ -28,6 +28,9 @@ struct pki {
  */
 MUST_CHECK enum errc pki_open(const char *dir, const char *const *extra_sans, struct pki **ret_pki,
                               struct error *err);
+/* As it is on disk, writing nothing: for commands beside a running daemon. ERR_NOT_FOUND names the
+ * file that is missing. */
+MUST_CHECK enum errc pki_load(const char *dir, struct pki **ret_pki, struct error *err);
 void pki_close(struct pki *p);
 DEFINE_AUTO(pki, pki_close)
 
