@@ -32,7 +32,7 @@ static void put_stop_reason(const struct completion_choice *choice, struct buf *
 }
 
 static void put_usage(const struct completion *c, struct buf *out) {
-    uint64_t prompt = 0, generated = 0, cached = 0;
+    unsigned long long prompt = 0, generated = 0, cached = 0;
     for (uint32_t i = 0; i < c->rq.num_prompts; i++)
         prompt += c->rq.prompts[i].ids.len;
     for (uint32_t i = 0; i < c->num_choices; i++) {
@@ -43,8 +43,7 @@ static void put_usage(const struct completion *c, struct buf *out) {
     buf_printf(out,
                "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"
                "\"total_tokens\":%llu,\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
-               (unsigned long long)prompt, (unsigned long long)generated,
-               (unsigned long long)(prompt + generated), (unsigned long long)cached);
+               prompt, generated, prompt + generated, cached);
 }
 
 /* {"id":...,"object":...,"created":...,"model":... without the closing brace. */

@@ -126,7 +126,7 @@ static enum errc create_schema(struct store_log *log, struct error *err) {
 }
 
 static enum errc check_schema(struct store_log *log, struct error *err) {
-    int64_t application, version, tables;
+    int64_t application = 0, version = 0, tables = 0;
     if (query_int(log, "PRAGMA application_id", 0, &application, err) ||
         query_int(log, "PRAGMA user_version", 0, &version, err) ||
         query_int(log, "SELECT count(*) FROM sqlite_master", 0, &tables, err))
@@ -388,7 +388,7 @@ static enum errc read_rows(struct store_log_reader *r, const char *prefix, int64
     while (!rc && num_rows < rows_max && (step = sqlite3_step(r->range)) == SQLITE_ROW) {
         const char *key = (const char *)sqlite3_column_text(r->range, 1);
         *ret_seen = sqlite3_column_int64(r->range, 0);
-        if (key && strncmp(key, prefix, prefix_len))
+        if (key && strncmp(key, prefix, prefix_len) != 0)
             continue;
         rc = give_event(r, fn, user, err);
         num_rows++;

@@ -6,6 +6,8 @@
  * reference frees. */
 #include "core/store_memory.h"
 
+#include <stdatomic.h>
+
 struct store_object *store_object_create(const char *key, int64_t revision, int64_t create_revision,
                                          json_t *json) {
     size_t len = strlen(key);
@@ -20,12 +22,12 @@ struct store_object *store_object_create(const char *key, int64_t revision, int6
 }
 
 struct store_object *store_object_ref(struct store_object *o) {
-    __atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
+    atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
     return o;
 }
 
 void store_object_unref(struct store_object *o) {
-    if (!o || __atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) > 1)
+    if (!o || atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) > 1)
         return;
     json_decref(o->json);
     free(o);

@@ -52,7 +52,8 @@ static bool int_binary(struct jinja_run *run, int op, int64_t a, int64_t b,
     case JINJA_T_POW:
         overflow = !int_power(run, a, b, &r);
         break;
-    default: /* FLOORDIV, MOD; b is not 0 */
+    default: /* FLOORDIV, MOD */
+        ASSERT(b != 0);
         overflow = op == JINJA_T_FLOORDIV && a == INT64_MIN && b == -1;
         if (overflow || b == -1) {
             r = op == JINJA_T_MOD || overflow ? 0 : -a;

@@ -87,7 +87,7 @@ static bool parse_display(struct jinja_parse *p, bool dict, struct jinja_node **
             return false;
         if (p->at->type == end)
             break;
-        struct jinja_node *item;
+        struct jinja_node *item = NULL;
         if (!jinja_parse_expression(p, true, &item))
             return false;
         jinja_nodes_add(&items, item);
@@ -117,7 +117,7 @@ static bool parse_tuple_items(struct jinja_parse *p, bool condition, const char 
         if (type == JINJA_T_VARIABLE_END || type == JINJA_T_BLOCK_END || type == JINJA_T_RPAREN ||
             (end_word && jinja_parse_is_name(p, end_word)))
             break;
-        struct jinja_node *item;
+        struct jinja_node *item = NULL;
         if (!jinja_parse_expression(p, condition, &item))
             return false;
         jinja_nodes_add(&items, item);
@@ -202,7 +202,7 @@ static bool parse_item(struct jinja_parse *p, struct jinja_node *object, struct 
     p->at++;
     AUTO_NODES items = {0};
     do {
-        struct jinja_node *item;
+        struct jinja_node *item = NULL;
         if (!parse_subscript(p, &item))
             return false;
         jinja_nodes_add(&items, item);
@@ -379,7 +379,7 @@ static bool parse_test(struct jinja_parse *p, struct jinja_node *input, struct j
                !jinja_parse_is_name(p, "and")) {
         if (jinja_parse_is_name(p, "is"))
             return jinja_parse_fail(p, "tests with 'is' cannot be chained");
-        struct jinja_node *arg;
+        struct jinja_node *arg = NULL;
         if (!parse_primary(p, &arg) || !parse_postfix(p, arg, &arg))
             return false;
         n->args->pos = arena_alloc(p->t->arena, sizeof(*n->args->pos));
@@ -414,7 +414,7 @@ static bool parse_filtered(struct jinja_parse *p, struct jinja_node *n, struct j
 }
 
 static bool parse_unary(struct jinja_parse *p, bool with_filter, struct jinja_node **ret) {
-    struct jinja_node *n;
+    struct jinja_node *n = NULL;
     if (p->at->type == JINJA_T_SUB || p->at->type == JINJA_T_ADD) {
         enum jinja_node_kind kind = p->at->type == JINJA_T_SUB ? JINJA_N_NEGATE : JINJA_N_PLUS;
         n = jinja_parse_node(p, kind, p->at->line);
@@ -592,7 +592,7 @@ static bool parse_store(struct jinja_parse *p, struct jinja_node **ret) {
     if (p->at->type != JINJA_T_NAME)
         return jinja_parse_fail(p, "expected a name to assign to, found %s",
                                 jinja_token_describe(p->at->type));
-    struct jinja_node *n;
+    struct jinja_node *n = NULL;
     if (!parse_name(p, &n))
         return false;
     if (n->kind != JINJA_N_NAME)
@@ -635,7 +635,7 @@ bool jinja_parse_target(struct jinja_parse *p, bool namespaces, const char *end_
         if (p->at->type == JINJA_T_BLOCK_END || p->at->type == JINJA_T_RPAREN ||
             p->at->type == JINJA_T_ASSIGN || (end_word && jinja_parse_is_name(p, end_word)))
             break;
-        struct jinja_node *item;
+        struct jinja_node *item = NULL;
         if (!parse_one_target(p, namespaces, &item))
             return false;
         jinja_nodes_add(&items, item);

@@ -123,7 +123,7 @@ static bool indent_text(struct jinja_run *run, struct jinja_value v, int64_t wid
 }
 
 FILTER(filter_indent) {
-    struct jinja_value indent, lines, text;
+    struct jinja_value indent = {0}, lines = {0}, text = {0};
     bool first = jinja_truth(args[1]), blank = jinja_truth(args[2]);
     if (!jinja_arg_text(run, self, "indent: the text", &text) ||
         !indent_text(run, args[0], 4, &indent) ||
@@ -425,7 +425,7 @@ FILTER(filter_tojson) {
         .key_separator = ": ",
     };
     if (args[1].kind != JINJA_ABSENT && args[1].kind != JINJA_NONE) {
-        struct jinja_value indent;
+        struct jinja_value indent = {0};
         if (!indent_text(run, args[1], 0, &indent))
             return false;
         opt.indent = jinja_cstr(run, indent);

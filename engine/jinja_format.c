@@ -281,7 +281,7 @@ static bool format_field(struct jinja_run *run, struct cursor field, const struc
     }
     if (conversion && !strchr("rsa", conversion))
         return bad_format(run, "a conversion that is not !r or !s");
-    struct jinja_value v;
+    struct jinja_value v = {0};
     if (!field_value(run, (struct cursor){field.at, name_end}, args, next, &v))
         return false;
     AUTO_BUF text = BUF_INIT;
@@ -365,7 +365,7 @@ static bool percent_spec(struct jinja_run *run, struct percent *p, struct cursor
     }
     if (s->align == '=')
         strcpy(s->fill, "0");
-    struct jinja_value star;
+    struct jinja_value star = {0};
     if (c->at < c->end && *c->at == '*') {
         c->at++;
         if (!next_arg(run, p, &star) || !jinja_arg_int(run, star, "format: *", &s->width))

@@ -60,10 +60,10 @@ static void check_container(const json_t *container, const char *path, json_t *o
 static void check_annotations(const json_t *isvc, json_t *out) {
     const char *mode = object_annotation(isvc, "serving.kserve.io/deploymentMode");
     const char *scaler = object_annotation(isvc, "serving.kserve.io/autoscalerClass");
-    if (mode && strcmp(mode, "RawDeployment") && strcmp(mode, "Standard"))
+    if (mode && strcmp(mode, "RawDeployment") != 0 && strcmp(mode, "Standard") != 0)
         add(out, "metadata.annotations[serving.kserve.io/deploymentMode]",
             "every service is a Deployment here (Standard, formerly RawDeployment)");
-    if (scaler && strcmp(scaler, "none") && strcmp(scaler, "external"))
+    if (scaler && strcmp(scaler, "none") != 0 && strcmp(scaler, "external") != 0)
         add(out, "metadata.annotations[serving.kserve.io/autoscalerClass]",
             "autoscaling is not done yet; replicas stay at minReplicas");
 }

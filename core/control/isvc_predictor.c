@@ -205,7 +205,7 @@ static json_t *pod_spec(const struct world *w, const json_t *predictor, const js
             json_object_set_new(spec, runtime_pod_fields[i], json_deep_copy(value));
     }
     json_object_foreach ((json_t *)predictor, key, value) {
-        if (!AMONG(key, component_fields) && strcmp(key, "serviceAccount") &&
+        if (!AMONG(key, component_fields) && strcmp(key, "serviceAccount") != 0 &&
             !among(key, frameworks, ARRAY_LEN(frameworks) - 1))
             json_object_set_new(spec, key, json_deep_copy(value));
     }

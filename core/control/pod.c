@@ -411,7 +411,7 @@ static void end_strays(struct world *w, const char *ns, const char *name, const 
     for (struct pod_record *r = w->pods->records, *next; r; r = next) {
         struct replica_state state;
         next = r->next;
-        if (strcmp(r->ns, ns) || strcmp(r->name, name) || (uid && !strcmp(r->uid, uid)))
+        if (strcmp(r->ns, ns) != 0 || strcmp(r->name, name) != 0 || (uid && !strcmp(r->uid, uid)))
             continue;
         bool known = w->driver.get(w->driver.self, r->uid, &state);
         if (known && state.phase != REPLICA_EXITED) {

@@ -240,7 +240,7 @@ void podlog_tail(struct podlog *p, const struct podlog_source *src, size_t bytes
     struct podlog_read_options opt = {.tail_lines = 50, .limit_bytes = -1};
     struct podlog_reader *r = NULL;
     struct error err = ERROR_INIT;
-    if (podlog_reader_open(p, src, &opt, &r, &err))
+    if (podlog_reader_open(p, src, &opt, &r, &err) || !r)
         return;
     AUTO_BUF text = BUF_INIT;
     while (podlog_reader_next(r, READ_BYTES, &text) && text.len < bytes_max * 64)

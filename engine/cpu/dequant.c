@@ -119,7 +119,8 @@ static void q6_k_block(const uint8_t *b, float *dst) {
                 uint8_t byte = low[32 * (part & 1) + i];
                 int q = part & 2 ? byte >> 4 : byte & 15;
                 q |= (high[i] >> 2 * part & 3) << 4;
-                float ds = d * (float)scales[2 * part + i / 16];
+                int scale = scales[2 * part + i / 16];
+                float ds = d * (float)scale;
                 dst[128 * half + 32 * part + i] = ds * (float)(q - 32);
             }
         }
