@@ -15,6 +15,7 @@ Text becomes tokens here too (bpe.py), so that the trainer reads arrays only:
   corpus.py train N OUT          write N dialogues for the trainer
   corpus.py eval                 write eval.jsonl
   corpus.py dev OUT              write other questions of the examined side, to watch a run with
+  corpus.py long IN OUT          put the questions of IN behind some 400 tokens of other talk
   corpus.py evalbin IN OUT       tokenize an eval file for train.c
   corpus.py check N              prove that no question of eval.jsonl is in the first N training dialogues
   corpus.py show                 print some dialogues
@@ -39,6 +40,7 @@ EVAL_QUESTIONS = 400
 DEV_SEED = 778  # other questions of the examined side, to watch a training run with
 DEV_QUESTIONS = 800
 SKILL_QUESTIONS_MIN = 12
+LONG_CHAT_TOKENS, LONG_CHAT_TOKENS_MAX = 400, 470
 HELD_OUT_PERCENT = 7
 COUNT_MAX = 120  # the longest answer then still fits the context of 512 tokens
 
@@ -49,6 +51,7 @@ class Turn(NamedTuple):
     skill: str
     key: tuple
     free_case: bool = True  # False: the answer copies words of the question, so their case stays
+    inside: tuple = ()  # keys of other questions that the answer gives away
 
 
 def wording(text):
@@ -167,13 +170,28 @@ def counting(rng):
                 ("count", first, last))
 
 
+def three_terms(rng):
+    """A sum of three, worked from the left: the model writes down what it cannot hold in its head."""
+    a, b, c = number(rng, 2), number(rng, 2), number(rng, 2)
+    phrasing = rng.choice(["{a} + {b} + {c}", "{a}+{b}+{c}", "What is {a} + {b} + {c}?", "{a} + {b} + {c} =",
+                           "Add {a}, {b} and {c}.", "Compute {a} + {b} + {c}.", "What is the sum of {a}, {b} and {c}?",
+                           "{a} plus {b} plus {c}", "Calculate {a} + {b} + {c}.", "How much is {a} + {b} + {c}?"])
+    return Turn(phrasing.format(a=a, b=b, c=c), (f"{a} + {b} + {c} = {a + b} + {c} = {a + b + c}",), "three terms",
+                ("three", *sorted((a, b, c))), inside=(sum_key(a, b), sum_key(a + b, c)))
+
+
 def too_large(rng):
-    """Honesty about range: one operand beyond 999 is declined, not guessed."""
-    a, b = rng.randrange(1000, 10 ** rng.randrange(4, 8)), rng.randrange(10 ** rng.randrange(1, 6))
+    """Honesty about range: operands beyond 999, and tables beyond 12, are declined, not guessed."""
+    if rng.random() < 0.5:
+        a, b = rng.randrange(1000, 10 ** rng.randrange(4, 8)), rng.randrange(10 ** rng.randrange(1, 6))
+        phrasings, answer = rng.choice((ADD_QUESTIONS, SUB_QUESTIONS)), g.TOO_LARGE_ANSWER
+    else:
+        a, b = rng.randrange(13, rng.choice((30, 100, 1000))), rng.randrange(rng.choice((13, 30, 100, 1000)))
+        phrasings, answer = MUL_QUESTIONS, g.TABLE_ANSWER
     if rng.random() < 0.5:
         a, b = b, a
-    question = rng.choice(rng.choice((ADD_QUESTIONS, SUB_QUESTIONS, MUL_QUESTIONS))).format(a=a, b=b)
-    return Turn(question, (g.TOO_LARGE_ANSWER,), "limits", wording(question))
+    question = rng.choice(phrasings).format(a=a, b=b)
+    return Turn(question, (answer,), "limits", wording(question))
 
 
 # Units. Powers of ten work for any number, so the number is held out; 60, 24, 7, 12 and 1024 are small tables.
@@ -339,6 +357,22 @@ def calendar(rng):
 
 # Words: the glossary, small talk, and what the model must admit not to know.
 
+def invented(rng, syllables):
+    return "".join(rng.choices(g.SYLLABLES, k=syllables))
+
+
+def person(rng):
+    """Half of the names are invented: the model has to copy letters, not to pick from a list."""
+    return rng.choice(g.NAMES) if rng.random() < 0.5 else invented(rng, rng.randrange(1, 4)).capitalize()
+
+
+def repetition(rng):
+    words = [invented(rng, rng.randrange(1, 4)) if rng.random() < 0.5 else rng.choice(g.THINGS)
+             for _ in range(rng.randrange(1, 5))]
+    text = " ".join(words)
+    return Turn(rng.choice(g.REPEAT_QUESTIONS).format(t=text), (text,), "repetition", ("repeat", text), free_case=False)
+
+
 def vocabulary(rng):
     term, article, definition = rng.choice(g.TERMS)
     with_article = f"{article} {term}" if article else term
@@ -360,11 +394,11 @@ def small_talk(rng):
 
 
 def unknown(rng):
-    word = "".join(rng.choices(g.SYLLABLES, k=rng.randrange(2, 4)))
+    word = invented(rng, rng.randrange(2, 4))
     question = rng.choice(g.UNKNOWN_QUESTIONS if rng.random() < 0.85 else g.UNKNOWN_PLAIN).format(
         country=rng.choice(g.COUNTRIES), city=rng.choice(g.CITIES), city2=rng.choice(g.CITIES),
         name=rng.choice(g.NAMES), thing=rng.choice(g.THINGS), word=word,
-        word2="".join(rng.choices(g.SYLLABLES, k=2)))
+        word2=invented(rng, 2))
     return Turn(question, (g.UNKNOWN_ANSWER,), "unknown", wording(question))
 
 
@@ -401,7 +435,7 @@ def json_answer(rng):
                                "Return the numbers {v} as a JSON list.", "Write {v} as a JSON array."]).format(v=listed)
         return Turn(question, (json.dumps(values),), "json", wording(question))
     word_key, number_key = rng.choice(FIELD_WORDS), rng.choice(FIELD_NUMBERS)
-    word = rng.choice({"city": g.CITIES, "color": COLORS}.get(word_key, g.NAMES))
+    word = rng.choice({"city": g.CITIES, "color": COLORS}[word_key]) if word_key in ("city", "color") else person(rng)
     value = rng.randrange(1, 1000)
     question = rng.choice(["Return JSON with {k} {w} and {n} {v}.", "JSON with {k} {w} and {n} {v}",
                            "Make a JSON object with {k} {w} and {n} {v}.", "Give me JSON: {k} {w}, {n} {v}",
@@ -417,7 +451,8 @@ def json_answer(rng):
 
 SKILLS = [(addition, 22), (subtraction, 19), (multiplication, 6), (division, 3), (comparison, 3),
           (unit_conversion, 9), (weekday, 6), (date, 6), (calendar, 4), (vocabulary, 9), (small_talk, 4),
-          (json_answer, 8), (unknown, 5), (too_large, 1), (counting, 1.2)]
+          (json_answer, 8), (unknown, 5), (too_large, 1.5), (counting, 1.2),
+          (three_terms, 2.5), (repetition, 1.5)]
 TWO_TURN_PERCENT = 8
 
 
@@ -451,7 +486,7 @@ def chain(rng):
     """Two turns where the second cannot be understood alone. Both keys decide about the split."""
     kind = rng.random()
     if kind < 0.3:
-        name = rng.choice(g.NAMES)
+        name = person(rng)
         told = rng.choice(["My name is {n}.", "I am {n}.", "Hello, I am {n}.", "Hi, my name is {n}.", "Call me {n}."])
         first = Turn(told.format(n=name), (f"Nice to meet you, {name}!",), "two turns", ("name", name), False)
         asked = rng.choice(["What is my name?", "Who am I?", "Do you remember my name?", "What's my name?",
@@ -513,12 +548,13 @@ def training_dialogues(count, seed=TRAIN_SEED):
     rng = random.Random(seed)
     while count:
         system, turns = draw_dialogue(rng)
-        if any(held_out(t.key) or held_out(wording(t.question)) for t in turns):
+        keys = [key for t in turns for key in (t.key, wording(t.question), *t.inside)]
+        if any(map(held_out, keys)):
             continue
         messages = [("system", system)] if system else []
         for t in turns:
             messages += [("user", casual(rng, t)), ("assistant", t.answers[0])]
-        yield messages, [t.key for t in turns]
+        yield messages, keys
         count -= 1
 
 
@@ -526,7 +562,7 @@ def examination(count, seed):
     """(question, key of its last turn) `count` times: distinct, skills in proportion, all on the examined side."""
     rng = random.Random(seed)
     seen, questions = set(), []
-    floor = {s: 0 for s in ("counting", "limits")}  # every skill gets some questions, whatever its share
+    floor = {s: 0 for s in ("counting", "repetition", "three terms")}  # every skill gets some questions, whatever its share
     while len(questions) < count:
         system, turns = draw_dialogue(rng)
         last = turns[-1]
@@ -582,6 +618,23 @@ def write_examination(path, count, seed):
             f.write(json.dumps(q, separators=(",", ":")) + "\n")
 
 
+def write_long(source, path):
+    """Questions at the end of a long chat: shows whether the context length is meant seriously."""
+    tokenizer, talk = bpe.Tokenizer.load(), training_dialogues(1 << 30)
+    with open(source) as f, open(path, "w") as out:
+        for q in map(json.loads, f):
+            before, length = [], len(tokenizer.encode(json.dumps(q)))
+            while length < LONG_CHAT_TOKENS:
+                messages, _ = next(talk)
+                tokens = sum(len(tokenizer.encode(text)) for text, _ in chatml(messages))
+                if tokens < 60 and length + tokens < LONG_CHAT_TOKENS_MAX and messages[0][0] == "user":
+                    before += [{"role": role, "content": text} for role, text in messages]
+                    length += tokens
+            at = 1 if q["messages"][0]["role"] == "system" else 0
+            q["messages"][at:at] = before
+            out.write(json.dumps(q) + "\n")
+
+
 def write_evalbin(source, path):
     tokenizer, out, skills = bpe.Tokenizer.load(), array.array("H"), {}
     with open(source) as f:
@@ -607,13 +660,13 @@ def check(count):
         assert [json.loads(line) for line in f] == [q for q, _ in questions], "eval.jsonl is not what `eval` writes"
     keys = {key for _, key in questions}
     wordings = {wording(q["messages"][-1]["content"]) for q, _ in questions if len(q["messages"]) == 1}
-    turns = 0
-    for messages, turn_keys in training_dialogues(count):
-        assert keys.isdisjoint(turn_keys), f"examined content in the training text: {messages}"
+    asked = 0
+    for messages, trained in training_dialogues(count):
+        assert keys.isdisjoint(trained), f"examined content in the training text: {messages}"
         for role, text in messages:
             assert role != "user" or wording(text) not in wordings, f"examined wording in the training text: {text}"
-        turns += len(turn_keys)
-    print(f"{turns} training questions: none has the content or the wording of the {len(questions)} examined ones")
+            asked += role == "user"
+    print(f"{asked} training questions: none has the content or the wording of the {len(questions)} examined ones")
 
 
 def show():
@@ -632,6 +685,8 @@ def main():
         write_examination(os.path.join(HERE, "eval.jsonl"), EVAL_QUESTIONS, EVAL_SEED)
     elif command == "dev":
         write_examination(arguments[0], DEV_QUESTIONS, DEV_SEED)
+    elif command == "long":
+        write_long(*arguments)
     elif command == "evalbin":
         write_evalbin(*arguments)
     elif command == "check":

@@ -82,11 +82,15 @@ DEFINITION_QUESTIONS = [
 
 UNKNOWN_ANSWER = "I am a small demo model and do not know that."
 TOO_LARGE_ANSWER = "I only calculate with numbers up to 999."
+TABLE_ANSWER = "I only know the times table up to 12."
 
 WHO = "I am inferd's demo model, a very small language model."
 WHAT_CAN = "I can do small sums, convert units, work with dates, and explain words of model serving."
 HOW_ARE = "I am fine, thank you. How can I help you?"
 MADE_BY = "I was trained by the inferd project on text that it generates."
+
+REPEAT_QUESTIONS = ["Repeat: {t}", "Say {t}", "Echo {t}", "Repeat after me: {t}", "Please say: {t}", "Say: {t}",
+                    "Write {t}", "Repeat the words {t}", "Say the following: {t}", "Print {t}"]
 
 # intent: accepted answers (the first is the training text), core phrasings
 SMALL_TALK = {

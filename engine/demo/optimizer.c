@@ -14,12 +14,13 @@
  * weight decay as in arXiv:2502.16982. */
 #include "optimizer.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "gemm.h"
 
 enum { NEWTON_SCHULZ_ROUNDS = 5, MATRICES_MAX = 8 * NET_LAYERS_MAX, OPTIMIZER_THREADS_MAX = 16 };
 
@@ -59,13 +60,6 @@ static void list_matrices(const struct net *n, struct muon *u) {
     }
 }
 
-static void multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a,
-                     const float *b, float *c) {
-    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
-                transpose_b ? CblasTrans : CblasNoTrans, m, n, k, 1, a, transpose_a ? m : k, b,
-                transpose_b ? k : n, 0, c, n);
-}
-
 /* x [rows, columns] becomes nearly orthogonal. With S the Gram matrix of the shorter side:
  * x <- a x + (b S + c S S) x; the constants push singular values in (0, 1] towards 1 fast. */
 static void orthogonalize(float *x, int rows, int columns, float *gram, float *square,
@@ -82,14 +76,14 @@ static void orthogonalize(float *x, int rows, int columns, float *gram, float *s
     for (size_t i = 0; i < size; i++)
         x[i] *= inverse;
     for (int round = 0; round < NEWTON_SCHULZ_ROUNDS; round++) {
-        multiply(!wide, wide, small, small, wide ? columns : rows, x, x, gram);
-        multiply(false, false, small, small, small, gram, gram, square);
+        gemm(&(struct gemm){!wide, wide, small, small, wide ? columns : rows, 0}, x, x, gram);
+        gemm(&(struct gemm){.m = small, .n = small, .k = small}, gram, gram, square);
         for (size_t i = 0; i < (size_t)small * small; i++)
             square[i] = b * gram[i] + c * square[i];
         if (wide)
-            multiply(false, false, rows, columns, small, square, x, next);
+            gemm(&(struct gemm){.m = rows, .n = columns, .k = small}, square, x, next);
         else
-            multiply(false, false, rows, columns, small, x, square, next);
+            gemm(&(struct gemm){.m = rows, .n = columns, .k = small}, x, square, next);
         for (size_t i = 0; i < size; i++)
             x[i] = a * x[i] + next[i];
     }

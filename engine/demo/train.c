@@ -10,13 +10,13 @@
  * can be resumed from any checkpoint of the flat part, with another number of steps to go.
  *
  * BLAS must run single-threaded (the threads are ours): OPENBLAS_NUM_THREADS=1. */
+#include "check_grad.h"
 #include "exam.h"
 #include "model_file.h"
 #include "net.h"
 #include "optimizer.h"
 
 #include <getopt.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -104,16 +104,13 @@ static void fill_batch(struct corpus *c, struct batch *b, int tokens_max, int co
         bool is_long = corpus_random(c, 50) == 0;
         if (!append_dialogue(c, b, limit))
             break;
-        while (is_long) {
-            int newline =
-                b->num_tokens; /* the token after <|im_end|>: put back what the cut dropped */
-            if (newline + 1 + c->word[c->at] > limit)
-                break;
+        while (is_long && b->num_tokens + 1 + c->word[c->at] <= limit) {
+            int newline = b->num_tokens++; /* the last token, which the cut dropped, comes back */
             b->token[newline] = b->target[newline - 1];
             b->target[newline] = c->word[c->at + 1] & ~CARRIES_LOSS;
             b->weight[newline] = 0;
-            b->num_tokens++;
-            append_dialogue(c, b, limit);
+            if (!append_dialogue(c, b, limit))
+                break;
         }
         b->start[b->num_sequences++] = first;
     }
@@ -229,113 +226,62 @@ static bool trainer_init(struct trainer *t, const struct options *opt) {
     return corpus_open(&t->corpus, opt->data, opt->seed + (uint64_t)t->optimizer.step);
 }
 
-static void save(const struct trainer *t, const char *name) {
+/* What a run has seen so far, for its report. */
+struct progress {
+    double start, examining; /* seconds */
+    double loss, tokens;     /* loss: moving mean */
+};
+
+static void report(const struct trainer *t, const struct progress *p) {
+    double seconds = now_seconds() - p->start;
+    long step = (long)t->optimizer.step;
+
+    printf("step %6ld  loss %.4f  rate %.2e  %5.2f M tokens  round %ld  %6.0f s  %.0f tokens/s\n",
+           step, p->loss, (double)rate_at(t->opt, step), p->tokens * 1e-6, (long)t->corpus.rounds,
+           seconds, p->tokens / (seconds - p->examining));
+    fflush(stdout);
+}
+
+static void save_and_examine(const struct trainer *t, const struct exam *exam, struct progress *p) {
+    double before = now_seconds();
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s.ckpt", t->opt->out, name);
+
+    snprintf(path, sizeof path, "%s/step-%06ld.ckpt", t->opt->out, (long)t->optimizer.step);
     if (!checkpoint_save(path, &t->net, &t->optimizer))
         fprintf(stderr, "cannot write %s\n", path);
+    if (exam)
+        exam_run(exam, &t->net, true, false);
+    p->examining += now_seconds() - before;
 }
 
 static int run_training(const struct options *opt) {
     static struct trainer t;
+    struct progress p = {.start = now_seconds()};
+
     if (!trainer_init(&t, opt)) {
         fprintf(stderr, "cannot read the corpus or the checkpoint\n");
         return 1;
     }
     struct exam *exam = opt->questions ? exam_open(opt->questions) : NULL;
-    double start = now_seconds(), mean = 0, seen = 0, exam_time = 0;
     printf("%zu weights, %zu tokens in the corpus\n", t.net.num_weights, t.corpus.num_words);
-    if (t.optimizer.step) /* a resumed run goes on in another part of the text */
-        for (int64_t skip = t.optimizer.step * opt->micro_batches; skip > 0; skip--)
-            fill_batch(&t.corpus, &t.batch[0], opt->micro_tokens, t.net.shape.context);
+    /* A resumed run goes on in the text about where it was. */
+    for (int64_t skip = t.optimizer.step * opt->micro_batches; skip > 0; skip--)
+        fill_batch(&t.corpus, &t.batch[0], opt->micro_tokens, t.net.shape.context);
     while (t.optimizer.step < opt->steps) {
         int num_tokens;
         double loss = compute_gradient(&t, &num_tokens);
-        seen += num_tokens;
-        mean += (loss - mean) * (mean ? 0.02 : 1);
+        p.tokens += num_tokens;
+        p.loss += (loss - p.loss) * (p.loss > 0 ? 0.02 : 1);
         struct optimizer_options how = {rate_at(opt, t.optimizer.step), opt->weight_decay,
-                                        opt->threads};
+                                        polite_threads(opt)};
         optimizer_step(&t.optimizer, &how, &t.net, t.worker[0].grad);
-        int64_t step = t.optimizer.step;
-        if (step % 50 == 0 || step == 1)
-            printf("step %6ld  loss %.4f  rate %.2e  %5.2f M tokens  round %ld  %6.0f s  %.0f "
-                   "tokens/s\n",
-                   step, mean, (double)rate_at(opt, step), seen * 1e-6, t.corpus.rounds,
-                   now_seconds() - start, seen / (now_seconds() - start - exam_time));
-        if (step % opt->exam_every == 0 || step == opt->steps) {
-            double before = now_seconds();
-            char name[32];
-            snprintf(name, sizeof name, "step-%06ld", step);
-            save(&t, name);
-            if (exam)
-                exam_run(exam, &t.net, true, false);
-            exam_time += now_seconds() - before;
-        }
-        fflush(stdout);
+        if (t.optimizer.step % 50 == 0)
+            report(&t, &p);
+        if (t.optimizer.step % opt->exam_every == 0 || t.optimizer.step == opt->steps)
+            save_and_examine(&t, exam, &p);
     }
     exam_close(exam);
     return 0;
-}
-
-/* Compares the derivative along each tensor's own gradient with a difference quotient. One
- * direction per tensor instead of one weight at a time: the change in loss is then well above fp32
- * noise. */
-static int run_check_grad(void) {
-    struct net_shape shape = {50, 64, 2, 4, 2, 96, 32};
-    struct net n;
-    uint64_t state = 7;
-    int bad = 0;
-
-    net_init(&n, &shape);
-    net_randomize(&n, 3);
-    for (size_t i = 0; i < n.num_weights;
-         i++) /* norms away from 1, all matrices large enough to matter */
-        n.w[i] = n.w[i] * 1.5f +
-                 0.01f * (float)((int)((state = state * 25214903917u + 11) >> 20) % 9 - 4);
-    struct activations *a = activations_create(&shape, 64);
-    struct batch b = batch_create(64);
-    b.num_tokens = 60, b.num_sequences = 3;
-    b.start[1] = 13, b.start[2] = 30, b.start[3] = 60;
-    for (int t = 0; t < b.num_tokens; t++) {
-        b.token[t] = (uint16_t)(t * 7 % 50), b.target[t] = (uint16_t)(t * 13 % 50);
-        b.weight[t] = t % 3 ? 1 : 0;
-    }
-    float *grad = zeroed(n.num_weights, sizeof(float)),
-          *scratch = zeroed(n.num_weights, sizeof(float));
-    net_forward(&n, &b, a);
-    net_backward(&n, &b, a, 1, grad);
-    size_t from[2 + 6 * NET_LAYERS_MAX + 1], parts = 0;
-    from[parts++] = n.embd;
-    for (int l = 0; l < shape.layers; l++) {
-        const struct net_layer *y = &n.layer[l];
-        size_t of[] = {y->attn_norm, y->qkv, y->out, y->ff_norm, y->gate_up, y->down};
-        memcpy(from + parts, of, sizeof of);
-        parts += 6;
-    }
-    from[parts++] = n.out_norm;
-    from[parts] = n.num_weights;
-    for (size_t p = 0; p < parts; p++) {
-        double length = 0, loss[2];
-        for (size_t i = from[p]; i < from[p + 1]; i++)
-            length += (double)grad[i] * grad[i];
-        length = sqrt(length);
-        float eps = 2e-2f;
-        for (int side = 0; side < 2; side++) {
-            float move = (side ? -1 : 1) * eps / (float)length;
-            for (size_t i = from[p]; i < from[p + 1]; i++)
-                n.w[i] += move * grad[i];
-            net_forward(&n, &b, a);
-            loss[side] = net_backward(&n, &b, a, 1, scratch);
-            for (size_t i = from[p]; i < from[p + 1]; i++)
-                n.w[i] -= move * grad[i];
-        }
-        double quotient = (loss[0] - loss[1]) / (2 * (double)eps);
-        double off = fabs(quotient - length) / length;
-        printf("tensor %2zu  gradient %10.5f  difference %10.5f  off %.5f%s\n", p, length, quotient,
-               off, off > 0.01 ? "  WRONG" : "");
-        bad += off > 0.01;
-    }
-    return bad ? 1 : 0;
 }
 
 static int run_exam(const struct options *opt) {
@@ -358,58 +304,47 @@ static int run_exam(const struct options *opt) {
     return 0;
 }
 
-int main(int argc, char **argv) {
-    struct options o = {
-        .shape = {768, 192, 6, 6, 2, 512, 512},
-        .out = ".",
-        .threads = 1,
-        .micro_batches = 8,
-        .micro_tokens = 512,
-        .steps = 8000,
-        .warmup = 200,
-        .decay = 2000,
-        .exam_every = 500,
-        .rate = 2e-3f,
-        .weight_decay = 0.05f,
-        .seed = 1,
-    };
-    struct {
+/* Gives false for an unknown option or a number that makes no sense. */
+static bool parse_options(int argc, char **argv, struct options *o) {
+    const struct {
         const char *name;
         int *number;
         float *real;
         const char **text;
         bool *flag;
     } known[] = {
-        {"dim", &o.shape.dim, 0, 0, 0},
-        {"layers", &o.shape.layers, 0, 0, 0},
-        {"heads", &o.shape.heads, 0, 0, 0},
-        {"kv-heads", &o.shape.kv_heads, 0, 0, 0},
-        {"ff", &o.shape.ff, 0, 0, 0},
-        {"threads", &o.threads, 0, 0, 0},
-        {"micro-batches", &o.micro_batches, 0, 0, 0},
-        {"micro-tokens", &o.micro_tokens, 0, 0, 0},
-        {"steps", &o.steps, 0, 0, 0},
-        {"decay", &o.decay, 0, 0, 0},
-        {"exam-every", &o.exam_every, 0, 0, 0},
-        {"rate", 0, &o.rate, 0, 0},
-        {"weight-decay", 0, &o.weight_decay, 0, 0},
-        {"load-max", 0, &o.load_max, 0, 0},
-        {"data", 0, 0, &o.data, 0},
-        {"questions", 0, 0, &o.questions, 0},
-        {"out", 0, 0, &o.out, 0},
-        {"resume", 0, 0, &o.resume, 0},
-        {"exam", 0, 0, &o.model, 0},
-        {"check-grad", 0, 0, 0, &o.check_grad},
-        {"show-wrong", 0, 0, 0, &o.show_wrong},
+        {"dim", &o->shape.dim, 0, 0, 0},
+        {"layers", &o->shape.layers, 0, 0, 0},
+        {"heads", &o->shape.heads, 0, 0, 0},
+        {"kv-heads", &o->shape.kv_heads, 0, 0, 0},
+        {"ff", &o->shape.ff, 0, 0, 0},
+        {"threads", &o->threads, 0, 0, 0},
+        {"micro-batches", &o->micro_batches, 0, 0, 0},
+        {"micro-tokens", &o->micro_tokens, 0, 0, 0},
+        {"steps", &o->steps, 0, 0, 0},
+        {"decay", &o->decay, 0, 0, 0},
+        {"exam-every", &o->exam_every, 0, 0, 0},
+        {"rate", 0, &o->rate, 0, 0},
+        {"weight-decay", 0, &o->weight_decay, 0, 0},
+        {"load-max", 0, &o->load_max, 0, 0},
+        {"data", 0, 0, &o->data, 0},
+        {"questions", 0, 0, &o->questions, 0},
+        {"out", 0, 0, &o->out, 0},
+        {"resume", 0, 0, &o->resume, 0},
+        {"exam", 0, 0, &o->model, 0},
+        {"check-grad", 0, 0, 0, &o->check_grad},
+        {"show-wrong", 0, 0, 0, &o->show_wrong},
     };
     enum { NUM_KNOWN = sizeof known / sizeof *known };
     struct option longs[NUM_KNOWN + 1] = {0};
-    for (int i = 0; i < NUM_KNOWN; i++)
-        longs[i] =
-            (struct option){known[i].name, known[i].flag ? no_argument : required_argument, 0, i};
+
+    for (int i = 0; i < NUM_KNOWN; i++) {
+        int argument = known[i].flag ? no_argument : required_argument;
+        longs[i] = (struct option){known[i].name, argument, 0, i};
+    }
     for (int i; (i = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         if (i >= NUM_KNOWN)
-            return 2;
+            return false;
         if (known[i].number)
             *known[i].number = atoi(optarg);
         else if (known[i].real)
@@ -419,19 +354,35 @@ int main(int argc, char **argv) {
         else
             *known[i].flag = true;
     }
-    if (o.threads > THREADS_MAX || o.micro_batches > MICRO_BATCHES_MAX ||
-        o.micro_tokens < o.shape.context) {
-        fprintf(stderr, "at most %d threads and %d micro-batches, each at least a context long\n",
-                THREADS_MAX, MICRO_BATCHES_MAX);
+    return o->threads >= 1 && o->threads <= THREADS_MAX && o->micro_batches >= 1 &&
+           o->micro_batches <= MICRO_BATCHES_MAX && o->micro_tokens >= o->shape.context &&
+           o->shape.layers <= NET_LAYERS_MAX && o->exam_every >= 1 &&
+           (o->check_grad || o->model || o->data);
+}
+
+/* The defaults made the models in this folder. */
+int main(int argc, char **argv) {
+    struct options o = {
+        .shape = {768, 160, 6, 5, 1, 448, 512},
+        .out = ".",
+        .threads = 1,
+        .micro_batches = 6,
+        .micro_tokens = 512,
+        .steps = 8000,
+        .warmup = 200,
+        .decay = 2000,
+        .exam_every = 250,
+        .rate = 3e-3f,
+        .weight_decay = 0.05f,
+        .seed = 1,
+    };
+
+    if (!parse_options(argc, argv, &o)) {
+        fprintf(stderr, "usage: train --data FILE [options] | --exam MODEL --questions FILE | "
+                        "--check-grad; see README.md\n");
         return 2;
     }
     if (o.check_grad)
-        return run_check_grad();
-    if (o.model)
-        return run_exam(&o);
-    if (!o.data) {
-        fprintf(stderr, "--data is missing: see README.md\n");
-        return 2;
-    }
-    return run_training(&o);
+        return check_grad() ? 0 : 1;
+    return o.model ? run_exam(&o) : run_training(&o);
 }

@@ -1,0 +1,9 @@
+/* Are the derivatives in net.c those of the function in net.c? */
+#pragma once
+
+#include <stdbool.h>
+
+/* Prints one line per tensor of a tiny net; false when one is off by more than a percent.
+ * Meaningful with fp32 products only (`make check`): bf16 rounding is coarser than the differences
+ * taken here. */
+bool check_grad(void);
