@@ -13,16 +13,18 @@ Text becomes tokens here too (bpe.py), so that the trainer reads arrays only:
 
   corpus.py tokenizer            learn the merges, write tokenizer.json
   corpus.py train N OUT          write N dialogues for the trainer
+  corpus.py finish N OUT         likewise, with larger shares of what is hard, for the end of the training
   corpus.py eval                 write eval.jsonl
   corpus.py dev OUT              write other questions of the examined side, to watch a run with
   corpus.py long IN OUT          put the questions of IN behind some 400 tokens of other talk
   corpus.py evalbin IN OUT       tokenize an eval file for train.c
-  corpus.py check N              prove that no question of eval.jsonl is in the first N training dialogues
+  corpus.py check N              prove that no question of eval.jsonl is in the first N dialogues of either text
   corpus.py show                 print some dialogues
 """
 
 import array
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -35,6 +37,7 @@ import glossary as g
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN_SEED = 20260
+FINISH_SEED = 20261
 EVAL_SEED = 777
 EVAL_QUESTIONS = 400
 DEV_SEED = 778  # other questions of the examined side, to watch a training run with
@@ -453,6 +456,9 @@ SKILLS = [(addition, 22), (subtraction, 19), (multiplication, 6), (division, 3),
           (unit_conversion, 9), (weekday, 6), (date, 6), (calendar, 4), (vocabulary, 9), (small_talk, 4),
           (json_answer, 8), (unknown, 5), (too_large, 1.5), (counting, 1.2),
           (three_terms, 2.5), (repetition, 1.5)]
+# The last part of the training leans on what the first part has not yet learned.
+FINISH_SHARES = {addition: 15, subtraction: 20, comparison: 7, weekday: 14, date: 9, repetition: 4, counting: 2.5}
+SKILLS_FINISH = [(skill, FINISH_SHARES.get(skill, share)) for skill, share in SKILLS]
 TWO_TURN_PERCENT = 8
 
 
@@ -512,8 +518,8 @@ def chain(rng):
     return first, Turn(asked, (json.dumps({"result": a + b}),), "two turns", sum_key(a, b))
 
 
-def draw_turn(rng):
-    skill = rng.choices([s for s, _ in SKILLS], [w for _, w in SKILLS])[0]
+def draw_turn(rng, skills):
+    skill = rng.choices([s for s, _ in skills], [w for _, w in skills])[0]
     return skill(rng)
 
 
@@ -531,23 +537,23 @@ def with_system(rng, turns):
     return (rng.choice(g.SYSTEMS) if kind < 0.15 else None), turns
 
 
-def draw_dialogue(rng):
+def draw_dialogue(rng, skills=SKILLS):
     """Gives (system or None, turns)."""
     kind = rng.random() * 100
     if kind < TWO_TURN_PERCENT * 0.6:
         turns = chain(rng)
     elif kind < TWO_TURN_PERCENT:
-        turns = (draw_turn(rng), draw_turn(rng))
+        turns = (draw_turn(rng, skills), draw_turn(rng, skills))
     else:
-        turns = (draw_turn(rng),)
+        turns = (draw_turn(rng, skills),)
     return with_system(rng, turns)
 
 
-def training_dialogues(count, seed=TRAIN_SEED):
+def training_dialogues(count, seed=TRAIN_SEED, skills=SKILLS):
     """Yields (messages as (role, text), keys of the turns); no turn is on the examined side."""
     rng = random.Random(seed)
     while count:
-        system, turns = draw_dialogue(rng)
+        system, turns = draw_dialogue(rng, skills)
         keys = [key for t in turns for key in (t.key, wording(t.question), *t.inside)]
         if any(map(held_out, keys)):
             continue
@@ -598,15 +604,17 @@ def chatml(messages, open_answer=False):
     return pieces
 
 
-def write_train(count, path):
+def write_train(dialogues, path):
     tokenizer, out, tokens = bpe.Tokenizer.load(), array.array("H"), 0
-    for messages, _ in training_dialogues(count):
+    count = 0
+    for messages, _ in dialogues:
         ids = []
         for text, carries_loss in chatml(messages):
             ids += [i | 0x8000 if carries_loss else i for i in tokenizer.encode(text)]
         out.append(len(ids))
         out.extend(ids)
         tokens += len(ids)
+        count += 1
     with open(path, "wb") as f:
         out.tofile(f)
     print(f"{count} dialogues, {tokens} tokens, {tokens / count:.1f} a dialogue")
@@ -661,7 +669,8 @@ def check(count):
     keys = {key for _, key in questions}
     wordings = {wording(q["messages"][-1]["content"]) for q, _ in questions if len(q["messages"]) == 1}
     asked = 0
-    for messages, trained in training_dialogues(count):
+    for messages, trained in itertools.chain(training_dialogues(count),
+                                             training_dialogues(count, FINISH_SEED, SKILLS_FINISH)):
         assert keys.isdisjoint(trained), f"examined content in the training text: {messages}"
         for role, text in messages:
             assert role != "user" or wording(text) not in wordings, f"examined wording in the training text: {text}"
@@ -680,7 +689,9 @@ def main():
     if command == "tokenizer":
         bpe.train("".join(t for t, _ in chatml(m)) for m, _ in training_dialogues(60000)).save()
     elif command == "train":
-        write_train(int(arguments[0]), arguments[1])
+        write_train(training_dialogues(int(arguments[0])), arguments[1])
+    elif command == "finish":
+        write_train(training_dialogues(int(arguments[0]), FINISH_SEED, SKILLS_FINISH), arguments[1])
     elif command == "eval":
         write_examination(os.path.join(HERE, "eval.jsonl"), EVAL_QUESTIONS, EVAL_SEED)
     elif command == "dev":

@@ -75,10 +75,10 @@ def string(text):
 
 
 def value(kind, v):
-    if kind == STRING:
-        return string(v)
     if isinstance(v, list):
         return struct.pack("<IQ", kind, len(v)) + b"".join(value(kind, x) for x in v)
+    if kind == STRING:
+        return string(v)
     return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], v)
 
 
