@@ -8,7 +8,15 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from harness import PATIENCE, ROOT, Daemon, inference_service, run_tests, wait_for
+from harness import PATIENCE, ROOT, Daemon, inference_service, run_tests, skip, wait_for
+
+
+KUBECTL_MINOR_MIN = 27  # Debian's own is 1.20: it has no events, no --subresource, no jsonpath waits
+
+
+def kubectl_minor():
+    client = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True)
+    return int(re.match(r"v1\.(\d+)", json.loads(client.stdout)["clientVersion"]["gitVersion"]).group(1))
 
 
 def kubectl_speaks_the_whole_dialect(program):
@@ -84,4 +92,6 @@ def logs_of_a_replica_that_fails(program):
 
 
 if __name__ == "__main__":
+    if kubectl_minor() < KUBECTL_MINOR_MIN:
+        skip(f"kubectl 1.{kubectl_minor()} is here, 1.{KUBECTL_MINOR_MIN} or newer is wanted")
     run_tests(kubectl_speaks_the_whole_dialect, strangers_are_kept_out, logs_of_a_replica_that_fails)
