@@ -1,8 +1,7 @@
-# The demo models that are in this checkout, linked into the program as embedded://demo-chat and
-# embedded://demo-chat-weak.
-foreach(name demo-chat demo-chat-weak)
-  string(REPLACE "-" "_" symbol ${name})
-  if(EXISTS ${CMAKE_SOURCE_DIR}/engine/demo/${name}.gguf)
-    inferd_embed(INFERD_DEMO ${symbol} ${CMAKE_SOURCE_DIR}/engine/demo/${name}.gguf)
-  endif()
+# The demo models of this checkout, linked into the program as embedded://NAME.
+file(GLOB demo_models CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/demo/*.gguf)
+foreach(file IN LISTS demo_models)
+  get_filename_component(symbol ${file} NAME_WE)
+  string(REPLACE "-" "_" symbol ${symbol})
+  inferd_embed(INFERD_DEMO ${symbol} ${file})
 endforeach()
