@@ -44,7 +44,6 @@ static const struct key keys[] = {
     STRING(node_name, "nodeName", "", "name of the Node; empty: the host's name"),
     STRING(log_level, "logLevel", "info", "debug, info, warn or error"),
     STRING(tls_sans, "tlsSans", "", "further names and addresses of the certificate, by comma"),
-    STRING(web_root, "webRoot", "", "serve the console from this folder"),
     BOOL(cpu_fallback, "cpuFallback", 0, "pods that ask for GPUs may run on the CPU"),
     INT(drain_seconds, "drainSeconds", 30, 0, 3600, "grace of a replica that is stopped"),
     INT(gateway_queue_max, "gatewayQueueMax", 256, 0, 100000,
