@@ -118,22 +118,19 @@ enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_
     g->own_metrics = !opt->metrics;
     g->metrics = opt->metrics ? opt->metrics : metrics_create();
     g->created_seconds = clock_wall_ms() / 1000;
-    struct relay_options relay = {
-        .traffic = opt->traffic,
-        .metrics = g->metrics,
-        .queue_max = (uint32_t)(opt->queue_max ? opt->queue_max : GATEWAY_QUEUE_MAX),
-        .hold_ms = opt->hold_ms ? opt->hold_ms : GATEWAY_HOLD_SECONDS * 1000};
+    struct relay_options relay = {.traffic = opt->traffic,
+                                  .metrics = g->metrics,
+                                  .queue_max = (uint32_t)opt->queue_max,
+                                  .hold_ms = opt->hold_ms};
     enum errc rc = relay_start(&relay, &g->relay, err);
     if (rc)
         return rc;
-    struct http_server_options http = {
-        .listen = opt->listen,
-        .body_bytes_max =
-            (size_t)(opt->body_bytes_max ? opt->body_bytes_max : GATEWAY_BODY_BYTES_MAX),
-        .tls = opt->tls,
-        .handler = handle,
-        .user = g,
-        .error_body = openai_http_error_body};
+    struct http_server_options http = {.listen = opt->listen,
+                                       .body_bytes_max = (size_t)opt->body_bytes_max,
+                                       .tls = opt->tls,
+                                       .handler = handle,
+                                       .user = g,
+                                       .error_body = openai_http_error_body};
     rc = http_server_start(&http, &g->server, err);
     if (rc)
         return err_wrap(err, "gateway");

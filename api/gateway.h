@@ -11,20 +11,14 @@
 
 struct gateway;
 
-enum {
-    GATEWAY_QUEUE_MAX = 1000, /* defaults of the options below */
-    GATEWAY_HOLD_SECONDS = 60,
-    GATEWAY_BODY_BYTES_MAX = 64 << 20,
-};
-
 struct gateway_options {
     const char *listen;      /* as http_server_options */
     struct traffic *traffic; /* borrowed, like metrics and tls, for the gateway's life */
     struct metrics *metrics; /* NULL: its own; shown at /metrics */
     struct tls *tls;         /* NULL: plain */
-    int64_t queue_max;       /* 0: GATEWAY_QUEUE_MAX; requests held per service */
-    int64_t hold_ms;         /* 0: GATEWAY_HOLD_SECONDS */
-    int64_t body_bytes_max;  /* 0: GATEWAY_BODY_BYTES_MAX */
+    int64_t queue_max;       /* requests held per service; 0: none is held */
+    int64_t hold_ms;         /* how long each */
+    int64_t body_bytes_max;  /* 0: HTTP_BODY_BYTES_MAX */
 };
 
 MUST_CHECK enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_gateway,

@@ -104,6 +104,10 @@ static void fake_handle(struct http_exchange *x, void *user) {
         http_stream_begin(x, 200, "text/event-stream; charset=utf-8", &cb);
         http_stream_write(x, "data: first\n\n", 13);
         keep(f, x);
+    } else if (!strcmp(path, "/head-only") && f == &env.fakes[0]) {
+        http_set_header(x, "X-From", "the one that fails");
+        http_stream_begin(x, 200, "text/event-stream", &cb);
+        http_stream_abort(x);
     } else if (!strcmp(path, "/hang")) {
         http_on_gone(x, fake_gone, f);
         keep(f, x);
@@ -451,6 +455,17 @@ static void replica_that_dies_before_it_answers_is_left_once(void **state) {
     unlink(env.fakes[0].path);
 }
 
+/* An engine sends its head before the first token; until that token nothing is lost. */
+static void replica_that_dies_after_the_head_is_left_for_another(void **state) {
+    publish((struct table_options){.num_ready = 2});
+    for (int i = 0; i < 4; i++) {
+        AUTO_FREE char *r = ask("GET", "/serving/default/demo/head-only", "", "");
+        assert_has(r, "replica=1 GET /head-only");
+        assert_null(strstr(r, "X-From"));
+        assert_null(strstr(r, "event-stream"));
+    }
+}
+
 static void stream_that_breaks_off_ends_with_an_error_event(void **state) {
     struct fake *f = &env.fakes[0];
     AUTO_BUF in = BUF_INIT;
@@ -464,6 +479,10 @@ static void stream_that_breaks_off_ends_with_an_error_event(void **state) {
                         "answer\"");
     assert_has(in.data, "id-7");
     assert_null(strstr(in.data, "\r\n0\r\n")); /* no proper end */
+
+    AUTO_FREE char *metrics = ask("GET", "/metrics", "", "");
+    assert_has(metrics, "inferd_gateway_answers_cut_total{namespace=\"default\","
+                        "inferenceservice=\"demo\"} 1\n");
 
     AUTO_BUF half = BUF_INIT; /* in the middle of an event nothing can be said */
     fd = ask_begin("GET", "/serving/default/demo/stream", "", "");
@@ -637,6 +656,7 @@ int main(void) {
         gateway_unit_test(slow_client_slows_its_replica_only),
         gateway_unit_test(unreachable_replica_is_left_for_another),
         gateway_unit_test(replica_that_dies_before_it_answers_is_left_once),
+        gateway_unit_test(replica_that_dies_after_the_head_is_left_for_another),
         gateway_unit_test(stream_that_breaks_off_ends_with_an_error_event),
         gateway_unit_test(unknown_models_and_paths_are_told),
         gateway_unit_test(request_is_held_until_a_replica_is_ready),

@@ -10,10 +10,12 @@
  * its exchange was let go, and http.h promises that no callback runs after that.
  *
  * Retry: the body is whole in memory and inference changes nothing, so a request whose replica
- * failed before the head of an answer is sent again, once, to another replica; when there is none,
- * it is held like one that came while replicas start. After the first byte there is no second try:
- * an event stream gets an error event (if it stands between two events), and in every case the
- * connection is cut, so that the client cannot take the half for the whole.
+ * failed before the first byte of an answer's body is sent again, once, to another replica; when
+ * there is none, it is held like one that came while replicas start. For that the head of an answer
+ * is kept back until a byte follows it (a streaming engine sends its head at once, and the first
+ * token only after the prefill). After the first byte there is no second try: an event stream gets
+ * an error event (if it stands between two events), and in every case the connection is cut, so
+ * that the client cannot take the half for the whole.
  *
  * Holds: one queue per service, first come first served, bounded by queue_max. */
 #include "api/relay.h"
@@ -31,6 +33,19 @@
 enum { SIGNAL_NEW = 1, SIGNAL_GONE = 2, SIGNAL_DRAINED = 4 };
 enum { CLIENT_GONE_STATUS = 499, RETRY_AFTER_SECONDS = 2 };
 
+/* The head of an answer that the client has not got yet. */
+struct head_field {
+    char *name, *value;
+    struct head_field *next;
+};
+struct head {
+    int status; /* 0: none yet */
+    char *content_type;
+    uint64_t length;
+    bool has_length;
+    struct head_field *first, **end;
+};
+
 struct relay_request {
     struct relay *relay;
     struct http_exchange *x; /* NULL: answered */
@@ -42,9 +57,9 @@ struct relay_request {
     struct traffic_replica *avoid;   /* failed us; a reference */
     bool retried;
 
-    int status; /* of the answer; 0: none yet */
-    bool begun; /* the head went to the client */
-    char *content_type;
+    struct head head;
+    int status;     /* of the answer that the client gets; 0: none yet */
+    bool begun;     /* the head went to the client */
     bool is_events; /* text/event-stream */
     char tail[2];   /* last bytes relayed: "\n\n" stands between two events */
 
@@ -103,6 +118,12 @@ static const struct metric_family retries_total = {
     .type = METRIC_COUNTER,
     .name = "inferd_gateway_retries_total",
     .help = "Requests sent again after a replica failed before it answered.",
+    .labels = {"namespace", "inferenceservice"},
+};
+static const struct metric_family cut_total = {
+    .type = METRIC_COUNTER,
+    .name = "inferd_gateway_answers_cut_total",
+    .help = "Answers that a replica broke off after their first byte.",
     .labels = {"namespace", "inferenceservice"},
 };
 static const struct metric_family duration = {
@@ -249,6 +270,80 @@ static void drop_empty_holds(struct relay *r) {
     }
 }
 
+/* ---- the head of an answer ---- */
+
+static void head_clear(struct head *h) {
+    while (h->first) {
+        struct head_field *f = h->first;
+        h->first = f->next;
+        free(f->name);
+        free(f->value);
+        free(f);
+    }
+    free(h->content_type);
+    *h = (struct head){0};
+}
+
+static bool is_hop_by_hop(const char *name) {
+    static const char *const names[] = {"Connection",
+                                        "Keep-Alive",
+                                        "Proxy-Authenticate",
+                                        "Proxy-Authorization",
+                                        "Proxy-Connection",
+                                        "TE",
+                                        "Trailer",
+                                        "Transfer-Encoding",
+                                        "Upgrade"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcasecmp(name, names[i]))
+            return true;
+    return false;
+}
+
+static void on_header(void *user, const char *name, const char *value) {
+    struct relay_request *rq = user;
+    struct head *h = &rq->head;
+    if (!strcasecmp(name, "Content-Type")) {
+        free(h->content_type);
+        h->content_type = mem_strdup(value);
+    } else if (!strcasecmp(name, "Content-Length")) {
+        h->length = strtoull(value, NULL, 10);
+        h->has_length = true;
+    } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
+               strcasecmp(name, "X-Request-Id") != 0) {
+        struct head_field *f = mem_alloc(sizeof(*f));
+        f->name = mem_strdup(name);
+        f->value = mem_strdup(value);
+        if (!h->first)
+            h->end = &h->first;
+        *h->end = f;
+        h->end = &f->next;
+    }
+}
+
+static void on_head(void *user, int status) {
+    struct relay_request *rq = user;
+    rq->head.status = status;
+}
+
+/* Sends the head; from now on there is no second try. */
+static void begin_answer(struct relay_request *rq) {
+    const struct head *h = &rq->head;
+    struct http_stream_callbacks cb = {.on_gone = on_gone, .on_drained = on_drained, .user = rq};
+    rq->begun = true;
+    rq->status = h->status;
+    rq->is_events = h->content_type &&
+                    !strncasecmp(h->content_type, "text/event-stream", strlen("text/event-stream"));
+    rq->tail[0] = rq->tail[1] = '\n';
+    for (const struct head_field *f = h->first; f; f = f->next)
+        http_add_header(rq->x, f->name, f->value);
+    if (h->status == 204 || h->status == 304)
+        http_set_stream_length(rq->x, 0); /* no body, whatever was said */
+    else if (h->has_length)
+        http_set_stream_length(rq->x, h->length);
+    http_stream_begin(rq->x, h->status, h->content_type, &cb);
+}
+
 /* ---- the end of a request ---- */
 
 static void leave_replica(struct relay_request *rq) {
@@ -286,7 +381,7 @@ static void request_free(struct relay_request *rq) {
     free(rq->ns);
     free(rq->name);
     free(rq->target);
-    free(rq->content_type);
+    head_clear(&rq->head);
     free(rq);
 }
 
@@ -331,50 +426,10 @@ static void client_gone(struct relay_request *rq) {
 
 /* ---- the answer ---- */
 
-static bool is_hop_by_hop(const char *name) {
-    static const char *const names[] = {"Connection",
-                                        "Keep-Alive",
-                                        "Proxy-Authenticate",
-                                        "Proxy-Authorization",
-                                        "Proxy-Connection",
-                                        "TE",
-                                        "Trailer",
-                                        "Transfer-Encoding",
-                                        "Upgrade"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (!strcasecmp(name, names[i]))
-            return true;
-    return false;
-}
-
-static void on_header(void *user, const char *name, const char *value) {
-    struct relay_request *rq = user;
-    if (!strcasecmp(name, "Content-Type")) {
-        free(rq->content_type);
-        rq->content_type = mem_strdup(value);
-    } else if (!strcasecmp(name, "Content-Length")) {
-        http_set_stream_length(rq->x, strtoull(value, NULL, 10));
-    } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
-               strcasecmp(name, "X-Request-Id") != 0) {
-        http_add_header(rq->x, name, value);
-    }
-}
-
-static void on_head(void *user, int status) {
-    struct relay_request *rq = user;
-    struct http_stream_callbacks cb = {.on_gone = on_gone, .on_drained = on_drained, .user = rq};
-    rq->status = status;
-    rq->begun = true;
-    rq->is_events = rq->content_type && !strncasecmp(rq->content_type, "text/event-stream",
-                                                     strlen("text/event-stream"));
-    rq->tail[0] = rq->tail[1] = '\n';
-    if (status == 204 || status == 304)
-        http_set_stream_length(rq->x, 0); /* no body, whatever was said */
-    http_stream_begin(rq->x, status, rq->content_type, &cb);
-}
-
 static enum upstream_take on_body(void *user, const char *data, size_t len) {
     struct relay_request *rq = user;
+    if (!rq->begun)
+        begin_answer(rq);
     if (!http_stream_write(rq->x, data, len))
         return http_stream_gone(rq->x) ? UPSTREAM_CANCEL : UPSTREAM_PAUSE;
     if (len >= 2)
@@ -389,6 +444,7 @@ static void dispatch(struct relay_request *rq);
 /* The replica broke off in the middle: say so where that is possible. */
 static void answer_cut(struct relay_request *rq, const char *message) {
     struct log_quoted q;
+    metric_add(series(rq, &cut_total), 1);
     log_warn("replica broke off an answer", "request=%s pod=%s error=%s", http_request_id(rq->x),
              rq->replica->pod, log_quote(&q, message));
     if (rq->is_events && rq->tail[0] == '\n' && rq->tail[1] == '\n') {
@@ -406,7 +462,7 @@ static void answer_cut(struct relay_request *rq, const char *message) {
     end_stream(rq, false);
 }
 
-/* Failed before the head: another replica may do better, once. */
+/* Failed before the first byte: another replica may do better, once. */
 static void try_again(struct relay_request *rq, enum upstream_end end, const char *message) {
     struct log_quoted q;
     log_warn("replica failed before it answered", "request=%s pod=%s error=%s retry=%d",
@@ -423,19 +479,23 @@ static void try_again(struct relay_request *rq, enum upstream_end end, const cha
     metric_add(series(rq, &retries_total), 1);
     rq->avoid = traffic_replica_ref(rq->replica);
     leave_replica(rq);
+    head_clear(&rq->head);
     dispatch(rq);
 }
 
 static void on_done(void *user, enum upstream_end end, const char *message) {
     struct relay_request *rq = user;
-    if (end == UPSTREAM_COMPLETE)
+    if (end == UPSTREAM_COMPLETE) {
+        if (!rq->begun) /* an answer without a body */
+            begin_answer(rq);
         end_stream(rq, true);
-    else if (!rq->begun)
+    } else if (!rq->begun) {
         try_again(rq, end, message);
-    else if (http_stream_gone(rq->x))
+    } else if (http_stream_gone(rq->x)) {
         client_gone(rq);
-    else
+    } else {
         answer_cut(rq, message);
+    }
 }
 
 /* ---- the request ---- */

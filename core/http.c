@@ -16,6 +16,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -24,7 +25,12 @@
 #include "core/base/log.h"
 #include "core/tls.h"
 
-enum { LISTEN_BACKLOG = 1024, CONNECTION_SLACK = 64 /* closing ones still count for a moment */ };
+enum {
+    LISTEN_BACKLOG = 1024,
+    CONNECTION_SLACK = 64, /* per thread; closing ones still count for a moment */
+    OTHER_DESCRIPTORS = 512,
+    DESCRIPTORS_PER_CONNECTION = 4, /* socket and pair with TLS; one more to a replica */
+};
 
 /* ---- one request, as libmicrohttpd tells it ---- */
 
@@ -333,6 +339,17 @@ void http_server_unref(struct http_server *s) {
     free(s);
 }
 
+/* The usual soft limit of 1024 open files is there for programs that select(); none of ours does.
+ * Raised as far as the bound on connections needs and the hard limit allows. */
+static void raise_open_files(uint32_t connections_max) {
+    rlim_t need = OTHER_DESCRIPTORS + (rlim_t)connections_max * DESCRIPTORS_PER_CONNECTION;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+        return;
+    limit.rlim_cur = need < limit.rlim_max ? need : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static struct MHD_Daemon *start_daemon(struct http_server *s) {
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
@@ -364,6 +381,7 @@ enum errc http_server_start(const struct http_server_options *opt, struct http_s
         http_server_unref(s);
         return rc;
     }
+    raise_open_files(s->opt.connections_max);
     s->daemon = start_daemon(s);
     if (!s->daemon)
         rc = err_errno(err, "listen on %s: start the server threads", s->address);
