@@ -4,7 +4,7 @@
  * per unit of length. One direction per tensor, instead of one weight at a time, makes the change
  * in loss large against the noise of fp32, and any wrong entry of g shortens or bends it visibly.
  */
-#include "check_grad.h"
+#include "engine/demo/check_grad.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net.h"
+#include "engine/demo/net.h"
 
 #define STEP_LENGTH 4e-3f
 

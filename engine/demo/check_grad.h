@@ -1,5 +1,6 @@
 /* Are the derivatives in net.c those of the function in net.c? */
-#pragma once
+#ifndef ENGINE_DEMO_CHECK_GRAD_H
+#define ENGINE_DEMO_CHECK_GRAD_H
 
 #include <stdbool.h>
 
@@ -7,3 +8,5 @@
  * Meaningful with fp32 products only (`make check`): bf16 rounding is coarser than the differences
  * taken here. */
 bool check_grad(void);
+
+#endif

@@ -5,7 +5,7 @@
  * model at once, the most likely next token at every position of the answer is the answer's own. So
  * an examination is one forward pass over all questions; only the wrong answers that a human wants
  * to see are decoded. */
-#include "exam.h"
+#include "engine/demo/exam.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +48,8 @@ struct exam *exam_open(const char *path) {
     struct exam *e = calloc(1, sizeof *e);
     FILE *f = fopen(path, "rb");
     if (!e || !f || !read_skills(e, path)) {
+        if (f)
+            fclose(f);
         free(e);
         return NULL;
     }

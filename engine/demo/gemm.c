@@ -9,7 +9,7 @@
  * fit the second-level cache as a whole, so there is no further blocking.
  *
  * bf16 has 8 bits of mantissa; sums, weights, and everything between the products stay fp32. */
-#include "gemm.h"
+#include "engine/demo/gemm.h"
 
 #include <cblas.h>
 

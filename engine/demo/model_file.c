@@ -6,7 +6,7 @@
  * half-precision scale and 32 signed bytes. The engine has its own, careful loader; this one exists
  * so that the examination after quantization runs on the shipped bytes, and stops at anything
  * unexpected. */
-#include "model_file.h"
+#include "engine/demo/model_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,13 +167,14 @@ static long place_of(const struct net *n, const char *name) {
 }
 
 static void take_weights(struct cursor *c, uint32_t type, float *w, size_t n) {
+    _Float16 scale = 1;
+
     for (size_t i = 0; i < n; i++) {
         if (type == GGML_F32) {
             uint32_t bits = (uint32_t)take(c, 4);
             memcpy(&w[i], &bits, sizeof bits);
             continue;
         }
-        static _Float16 scale;
         if (i % 32 == 0) {
             uint16_t bits = (uint16_t)take(c, 2);
             memcpy(&scale, &bits, sizeof bits);

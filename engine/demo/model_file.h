@@ -1,8 +1,9 @@
 /* Weights on disk: the trainer's checkpoints, and reading back the GGUF files made from them. */
-#pragma once
+#ifndef ENGINE_DEMO_MODEL_FILE_H
+#define ENGINE_DEMO_MODEL_FILE_H
 
-#include "net.h"
-#include "optimizer.h"
+#include "engine/demo/net.h"
+#include "engine/demo/optimizer.h"
 
 /* A checkpoint is: 8 bytes "DEMOCKPT", net_shape, i64 step, then weights, first and second moments
  * as float arrays of num_weights each. export.py reads the weights. */
@@ -13,3 +14,5 @@ bool checkpoint_load(const char *path, struct net *n, struct optimizer *o);
 
 /* Inits `n` from a GGUF file with Q8_0 matrices and F32 norms, as export.py writes them. */
 bool gguf_load(const char *path, struct net *n);
+
+#endif

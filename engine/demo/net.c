@@ -14,14 +14,14 @@
  *
  * Naming: for a value x, dx is d(loss)/dx. T tokens, D hidden, H heads, Dh head size, F
  * feed-forward. */
-#include "net.h"
+#include "engine/demo/net.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gemm.h"
+#include "engine/demo/gemm.h"
 
 #define NORM_EPS  1e-5f
 #define ROPE_BASE 10000.0f

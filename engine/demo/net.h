@@ -3,7 +3,8 @@
  * All weights of a net are one flat array, so that gradients and optimizer moments are arrays of
  * the same length and a checkpoint is one write. Nothing here locks; several threads may use one
  * `net` for reading, each with its own `activations` and gradient array. */
-#pragma once
+#ifndef ENGINE_DEMO_NET_H
+#define ENGINE_DEMO_NET_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,3 +64,5 @@ double net_backward(const struct net *n, const struct batch *b, struct activatio
 
 /* After net_forward(): the most likely next token after position `t`. */
 uint16_t net_argmax(const struct net *n, struct activations *a, int t);
+
+#endif

@@ -12,7 +12,7 @@
  *
  * Sources: AdamW arXiv:1711.05101; Muon https://kellerjordan.github.io/posts/muon; scaling and
  * weight decay as in arXiv:2502.16982. */
-#include "optimizer.h"
+#include "engine/demo/optimizer.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gemm.h"
+#include "engine/demo/gemm.h"
 
 enum { NEWTON_SCHULZ_ROUNDS = 5, MATRICES_MAX = 8 * NET_LAYERS_MAX, OPTIMIZER_THREADS_MAX = 16 };
 

@@ -1,7 +1,8 @@
 /* How a gradient becomes a step: Muon for the matrices inside the layers, AdamW for the rest. */
-#pragma once
+#ifndef ENGINE_DEMO_OPTIMIZER_H
+#define ENGINE_DEMO_OPTIMIZER_H
 
-#include "net.h"
+#include "engine/demo/net.h"
 
 struct optimizer {
     int64_t step;
@@ -16,3 +17,5 @@ struct optimizer_options {
 /* Clips `grad` to length 1 (in place) and moves the weights. */
 void optimizer_step(struct optimizer *o, const struct optimizer_options *opt, struct net *n,
                     float *grad);
+
+#endif

@@ -10,11 +10,11 @@
  * can be resumed from any checkpoint of the flat part, with another number of steps to go.
  *
  * BLAS must run single-threaded (the threads are ours): OPENBLAS_NUM_THREADS=1. */
-#include "check_grad.h"
-#include "exam.h"
-#include "model_file.h"
-#include "net.h"
-#include "optimizer.h"
+#include "engine/demo/check_grad.h"
+#include "engine/demo/exam.h"
+#include "engine/demo/model_file.h"
+#include "engine/demo/net.h"
+#include "engine/demo/optimizer.h"
 
 #include <getopt.h>
 #include <pthread.h>
@@ -345,14 +345,17 @@ static bool parse_options(int argc, char **argv, struct options *o) {
     for (int i; (i = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         if (i >= NUM_KNOWN)
             return false;
+        char *end = "";
         if (known[i].number)
-            *known[i].number = atoi(optarg);
+            *known[i].number = (int)strtol(optarg, &end, 10);
         else if (known[i].real)
-            *known[i].real = (float)atof(optarg);
+            *known[i].real = strtof(optarg, &end);
         else if (known[i].text)
             *known[i].text = optarg;
         else
             *known[i].flag = true;
+        if (*end)
+            return false;
     }
     return o->threads >= 1 && o->threads <= THREADS_MAX && o->micro_batches >= 1 &&
            o->micro_batches <= MICRO_BATCHES_MAX && o->micro_tokens >= o->shape.context &&
