@@ -17,7 +17,7 @@ def examine(d, model):
 
     def ask(q):
         status, answer, _ = post(d.gateway + "/v1/chat/completions",
-                                 {"model": model, "messages": q["messages"], "temperature": 0, "max_tokens": 120})
+                                 {"model": model, "messages": q["messages"], "temperature": 0, "max_tokens": 460})
         assert status == 200, answer
         return answer["choices"][0]["message"]["content"].strip() in q["expect"]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
