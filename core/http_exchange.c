@@ -237,7 +237,7 @@ void http_on_gone(struct http_exchange *x, void (*fn)(struct http_exchange *x, v
 
 /* ---- answers before the handler ---- */
 
-int http_error_status(enum errc code) {
+static int error_status(enum errc code) {
     switch (code) {
     case ERR_MALFORMED:
         return 400;
@@ -255,7 +255,7 @@ int http_error_status(enum errc code) {
 }
 
 void http_exchange_error_body(struct http_exchange *x, const struct error *err, struct buf *out) {
-    int status = http_error_status(err->code);
+    int status = error_status(err->code);
     if (x->server->opt.error_body) {
         x->server->opt.error_body(status, err, x->request_id, out);
         return;
@@ -281,7 +281,7 @@ void http_exchange_refuse(struct http_exchange *x, const struct error *err) {
     if (err->code == ERR_UNAVAILABLE)
         http_set_header(x, "Retry-After", "1");
     size_t len = b.len;
-    reply(x, http_error_status(err->code), "application/json", buf_steal(&b), len,
+    reply(x, error_status(err->code), "application/json", buf_steal(&b), len,
           MHD_RESPMEM_MUST_FREE);
 }
 

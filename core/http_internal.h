@@ -118,7 +118,7 @@ struct http_exchange {
 };
 
 /* http_request.c */
-/* Splits and decodes the request target; a fault is kept for http_request_check(). */
+/* Splits and decodes the request target; a fault is kept for http_request_head(). */
 void http_request_target(struct http_exchange *x, const char *uri);
 /* Copies method and headers, then checks them. */
 MUST_CHECK enum errc http_request_head(struct http_exchange *x, struct MHD_Connection *connection,
@@ -130,7 +130,6 @@ void http_exchange_unref(struct http_exchange *x);
 bool http_exchange_try_ref(struct http_exchange *x); /* false: it is being freed */
 /* Answers in the port's error dialect, before any handler has the exchange. */
 void http_exchange_refuse(struct http_exchange *x, const struct error *err);
-int http_error_status(enum errc code);
 void http_exchange_error_body(struct http_exchange *x, const struct error *err, struct buf *out);
 /* The client left (or the server stops): wakes the connection so that libmicrohttpd drops it. */
 void http_exchange_gone(struct http_exchange *x);
