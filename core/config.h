@@ -14,7 +14,7 @@ struct config {
     char *domain;         /* "example.com": hosts are NAME.NAMESPACE.domain */
     char *node_name;      /* "": the host's name */
     char *log_level;
-    char *tls_sans; /* comma separated */
+    char *tls_sans;            /* comma separated */
     bool cpu_fallback;         /* pods that ask for GPUs may run on the CPU */
     int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
     int64_t gateway_queue_max; /* requests held per service while replicas start */

@@ -53,6 +53,10 @@ def sources():
     return [p for p in listed if re.search(r"\.[ch]$", p) and (ROOT / p).exists()]
 
 
+def is_test(path):
+    return re.search(r"_test\.[ch]$", path)
+
+
 def strip_comments(text):
     keep_lines = lambda m: "\n" * m.group(0).count("\n") if m.group(0)[0] == "/" else '""'
     return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', keep_lines, text, flags=re.S)
@@ -71,12 +75,12 @@ def check_includes(path, text, complain):
                 complain(path, number, f'"{m.group(1)}" is not a path from the root')
         elif m := re.match(r"#include <([^>]+)>", line):
             for header, files in BEHIND.items():
-                if re.fullmatch(header, m.group(1)) and not re.fullmatch(files, path):
+                if re.fullmatch(header, m.group(1)) and not re.fullmatch(files, path) and not is_test(path):
                     complain(path, number, f"<{m.group(1)}> stays behind {files}")
 
 
 def check_calls(path, code, complain):
-    test = path.endswith("_test.c")
+    test = is_test(path)
     for number, line in enumerate(code.split("\n"), 1):
         for call, instead in BANNED.items():
             if test and call in BANNED_EXCEPT_TESTS:
@@ -97,7 +101,7 @@ def check_sizes(path, code, complain):
                 re.match(r"^[A-Za-z_].*[,(]$", lines[number - 2]):
             start = number - 1
         elif line == "}" and start is not None:
-            if number - start > FUNCTION_LINES_MAX and not path.endswith("_test.c"):
+            if number - start > FUNCTION_LINES_MAX and not is_test(path):
                 complain(path, start, f"a function of {number - start} lines: more than a screen")
             start = None
 
@@ -106,7 +110,7 @@ def check_header(path, text, complain):
     guard = re.sub(r"\W", "_", path).upper()
     if path.endswith(".h") and f"#ifndef {guard}" not in text:
         complain(path, 1, f"include guard is not {guard}")
-    if not path.endswith("_test.c") and not text.lstrip().startswith("/*"):
+    if not is_test(path) and not text.lstrip().startswith("/*"):
         complain(path, 1, "does not open with a comment that says what it is")
 
 

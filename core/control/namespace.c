@@ -91,14 +91,14 @@ enum errc namespace_reconcile(struct world *w, const char *name, struct error *e
 
 static enum errc ensure_api_service(struct world *w, struct error *err) {
     const char *colon = w->kube_address ? strrchr(w->kube_address, ':') : NULL;
+    int port = colon ? (int)strtol(colon + 1, NULL, 10) : 6443;
     json_t *service = json_pack(
         "{s:{s:s, s:s, s:{s:s, s:s}}, s:{s:s, s:s, s:[s], s:[{s:s, s:s, s:i, s:i}], s:s}, "
         "s:{s:{}}}",
         "metadata", "name", "kubernetes", "namespace", "default", "labels", "component",
         "apiserver", "provider", "kubernetes", "spec", "type", "ClusterIP", "clusterIP",
         "10.96.0.1", "clusterIPs", "10.96.0.1", "ports", "name", "https", "protocol", "TCP", "port",
-        443, "targetPort", colon ? atoi(colon + 1) : 6443, "sessionAffinity", "None", "status",
-        "loadBalancer");
+        443, "targetPort", port, "sessionAffinity", "None", "status", "loadBalancer");
     ASSERT(service);
     return ensure(w, KIND_SERVICE, service, err);
 }
