@@ -157,6 +157,7 @@ static void publish(struct table_options o) {
                                   .num_revisions = 1};
     if (!o.num_ready)
         s->not_ready_reason = "the model is missing";
+    s->turn = o.absent ? NULL : traffic_turn_create();
     s->revisions = arena_alloc(t->arena, sizeof(*s->revisions));
     s->revisions->name = "demo-predictor-00001";
     s->revisions->percent = 100;
@@ -398,6 +399,57 @@ static void slow_client_slows_its_replica_only(void **state) {
     }
     close(slow);
     assert_true(got >= sent);
+}
+
+/* ---- shares ---- */
+
+/* Two services that take turns, each with a canary of 20 %: neither disturbs the other's count. */
+static void publish_canaries(struct traffic_turn *turns[2]) {
+    static const char *const names[] = {"one", "two"};
+    static const char *const none[] = {NULL};
+    struct traffic_table *t = traffic_table_create();
+    t->services = arena_alloc(t->arena, 2 * sizeof(*t->services));
+    for (int i = 0; i < 2; i++) {
+        struct traffic_service *s = &t->services[t->num_services++];
+        *s = (struct traffic_service){.ns = "default",
+                                      .name = names[i],
+                                      .hosts = none,
+                                      .models = none,
+                                      .turn = traffic_turn_ref(turns[i]),
+                                      .num_revisions = 2};
+        s->revisions = arena_alloc(t->arena, 2 * sizeof(*s->revisions));
+        for (int k = 0; k < 2; k++) {
+            s->revisions[k] = (struct traffic_revision){
+                .name = k ? "new-00002" : "old-00001", .percent = k ? 20 : 80, .num_replicas = 1};
+            s->revisions[k].replicas = arena_alloc(t->arena, sizeof(*s->revisions->replicas));
+            s->revisions[k].replicas[0] = traffic_replica_ref(env.replicas[k]);
+        }
+    }
+    traffic_publish(env.traffic, t);
+}
+
+static void each_service_splits_exactly_and_the_answer_names_its_revision(void **state) {
+    struct traffic_turn *turns[2] = {traffic_turn_create(), traffic_turn_create()};
+    for (int i = 0; i < 100; i++) {
+        publish_canaries(turns); /* a new table before every pair of requests */
+        AUTO_FREE char *one = ask("GET", "/serving/default/one/x", "", "");
+        AUTO_FREE char *two = ask("GET", "/serving/default/two/x", "", "");
+        assert_int_equal(status_of(one), 200);
+        bool canary = strstr(one, "replica=1");
+        assert_has(one, canary ? "X-Inferd-Revision: new-00002\r\n"
+                               : "X-Inferd-Revision: old-00001\r\n");
+        assert_int_equal(status_of(two), 200);
+    }
+    AUTO_FREE char *metrics = ask("GET", "/metrics", "", "");
+    static const char *const names[] = {"one", "two"};
+    for (int i = 0; i < 2; i++) {
+        AUTO_FREE char *canary =
+            mem_printf("inferd_gateway_revision_answers_total{namespace=\"default\","
+                       "inferenceservice=\"%s\",revision=\"new-00002\"} 20\n",
+                       names[i]);
+        assert_has(metrics, canary);
+        traffic_turn_unref(turns[i]);
+    }
 }
 
 /* ---- failures ---- */
@@ -654,6 +706,7 @@ int main(void) {
         gateway_unit_test(events_leave_as_they_come),
         gateway_unit_test(client_that_leaves_ends_the_request_at_the_replica),
         gateway_unit_test(slow_client_slows_its_replica_only),
+        gateway_unit_test(each_service_splits_exactly_and_the_answer_names_its_revision),
         gateway_unit_test(unreachable_replica_is_left_for_another),
         gateway_unit_test(replica_that_dies_before_it_answers_is_left_once),
         gateway_unit_test(replica_that_dies_after_the_head_is_left_for_another),

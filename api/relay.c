@@ -30,6 +30,8 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
+static const char REVISION_HEADER[] = "X-Inferd-Revision"; /* who answered, told to the client */
+
 enum { SIGNAL_NEW = 1, SIGNAL_GONE = 2, SIGNAL_DRAINED = 4 };
 enum { CLIENT_GONE_STATUS = 499, RETRY_AFTER_SECONDS = 2 };
 
@@ -54,6 +56,7 @@ struct relay_request {
 
     struct upstream_call *call;      /* NULL: not with a replica */
     struct traffic_replica *replica; /* counted in its in_flight; a reference */
+    char *revision;                  /* of the replica */
     struct traffic_replica *avoid;   /* failed us; a reference */
     bool retried;
 
@@ -86,7 +89,6 @@ struct relay {
     struct upstream *upstream;
     pthread_t thread;
     _Atomic bool quit, table_changed;
-    uint64_t ticket;
     struct relay_request *requests;
     struct hold *holds;
 
@@ -101,6 +103,12 @@ static const struct metric_family requests_total = {
     .name = "inferd_gateway_requests_total",
     .help = "Requests answered, by HTTP status (499: the client left).",
     .labels = {"namespace", "inferenceservice", "code"},
+};
+static const struct metric_family answers_total = {
+    .type = METRIC_COUNTER,
+    .name = "inferd_gateway_revision_answers_total",
+    .help = "Answers begun by replicas, by the revision that gave them.",
+    .labels = {"namespace", "inferenceservice", "revision"},
 };
 static const struct metric_family in_flight = {
     .type = METRIC_GAUGE,
@@ -143,6 +151,11 @@ void relay_count(struct metrics *m, const char *ns, const char *name, int status
     snprintf(code, sizeof(code), "%d", status);
     const char *values[] = {ns ? ns : "", name ? name : "", code};
     metric_add(metrics_get(m, &requests_total, values), 1);
+}
+
+static void count_answer(struct relay_request *rq) {
+    const char *values[] = {rq->ns, rq->name, rq->revision};
+    metric_add(metrics_get(rq->relay->opt.metrics, &answers_total, values), 1);
 }
 
 /* ---- signals ---- */
@@ -310,7 +323,7 @@ static void on_header(void *user, const char *name, const char *value) {
         h->length = strtoull(value, NULL, 10);
         h->has_length = true;
     } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
-               strcasecmp(name, "X-Request-Id") != 0) {
+               strcasecmp(name, "X-Request-Id") != 0 && strcasecmp(name, REVISION_HEADER) != 0) {
         struct head_field *f = mem_alloc(sizeof(*f));
         f->name = mem_strdup(name);
         f->value = mem_strdup(value);
@@ -337,6 +350,8 @@ static void begin_answer(struct relay_request *rq) {
     rq->tail[0] = rq->tail[1] = '\n';
     for (const struct head_field *f = h->first; f; f = f->next)
         http_add_header(rq->x, f->name, f->value);
+    http_set_header(rq->x, REVISION_HEADER, rq->revision);
+    count_answer(rq);
     if (h->status == 204 || h->status == 304)
         http_set_stream_length(rq->x, 0); /* no body, whatever was said */
     else if (h->has_length)
@@ -382,6 +397,7 @@ static void request_free(struct relay_request *rq) {
     free(rq->name);
     free(rq->target);
     head_clear(&rq->head);
+    free(rq->revision);
     free(rq);
 }
 
@@ -522,10 +538,13 @@ static void copy_header(void *user, const char *name, const char *value) {
     upstream_call_header(rq->call, name, value);
 }
 
-static void send_to(struct relay_request *rq, struct traffic_replica *replica) {
+static void send_to(struct relay_request *rq, struct traffic_replica *replica,
+                    const char *revision) {
     static const struct upstream_callbacks cb = {
         .on_header = on_header, .on_head = on_head, .on_body = on_body, .on_done = on_done};
     rq->replica = traffic_replica_ref(replica);
+    free(rq->revision);
+    rq->revision = mem_strdup(revision);
     replica->in_flight++;
     replica->requests_total++;
     struct upstream_request request = {
@@ -548,12 +567,14 @@ static bool lists(const struct traffic_service *s, const struct traffic_replica 
 static bool try_send(struct relay_request *rq, const struct traffic_service *s) {
     if (rq->avoid && !lists(s, rq->avoid)) /* if it comes back it is another process */
         traffic_replica_unref(steal(rq->avoid));
-    struct traffic_replica *replica = traffic_pick_except(s, rq->relay->ticket, rq->avoid, NULL);
+    const struct traffic_revision *revision;
+    struct traffic_replica *replica =
+        traffic_pick_except(s, s->turn->next_ticket, rq->avoid, &revision);
     if (!replica)
         return false;
-    rq->relay->ticket++;
+    s->turn->next_ticket++;
     hold_remove(rq);
-    send_to(rq, replica);
+    send_to(rq, replica, revision->name);
     return true;
 }
 

@@ -39,7 +39,11 @@ static void values_out_of_bounds_are_refused_by_field(void **state) {
         {"{\"predictor\":{\"minReplicas\":\"x\",\"sklearn\":{}}}", "spec.predictor.minReplicas",
          "integer"},
         {"{\"predictor\":{\"canaryTrafficPercent\":101,\"sklearn\":{}}}",
-         "spec.predictor.canaryTrafficPercent", "at most 100"},
+         "spec.predictor.canaryTrafficPercent", "101: must be at most 100"},
+        {"{\"predictor\":{\"canaryTrafficPercent\":-1,\"sklearn\":{}}}",
+         "spec.predictor.canaryTrafficPercent", "-1: must be greater than or equal to 0"},
+        {"{\"predictor\":{\"canaryTrafficPercent\":\"20%\",\"sklearn\":{}}}",
+         "spec.predictor.canaryTrafficPercent", "integer"},
         {"{\"predictor\":{\"sklearn\":{},\"pytorch\":{}}}", "spec.predictor", "only one"},
         {"{\"predictor\":{\"sklearn\":{\"storageUri\":\"foo://x\"}}}",
          "spec.predictor.sklearn.storageUri", "foo://x"},
@@ -98,7 +102,7 @@ static void fields_without_effect_are_told(void **state) {
     json_t *o = parse(
         "{\"metadata\":{\"name\":\"a\",\"annotations\":{\"serving.kserve.io/deploymentMode\":"
         "\"Serverless\"}},\"spec\":{\"transformer\":{\"containers\":[{\"image\":\"x\"}]},"
-        "\"explainer\":{\"x\":1},\"predictor\":{\"canaryTrafficPercent\":10,\"scaleTarget\":3,"
+        "\"explainer\":{\"x\":1},\"predictor\":{\"scaleTarget\":3,"
         "\"minReplicas\":0,\"maxReplicas\":4,\"logger\":{\"mode\":\"all\"},\"model\":{"
         "\"modelFormat\":{\"name\":\"gguf\"},\"storageUri\":\"/m\",\"readinessProbe\":{\"x\":1},"
         "\"storage\":{\"key\":\"k\"}},\"containers\":[{\"name\":\"side\",\"image\":\"s\"}]}}}");
@@ -106,7 +110,6 @@ static void fields_without_effect_are_told(void **state) {
     assert_int_equal(admit("inferenceservices", o, NULL, warnings, &err), OK);
     static const char *const parts[] = {"spec.transformer has no effect",
                                         "spec.explainer has no effect",
-                                        "canaryTrafficPercent",
                                         "scaleTarget",
                                         "minReplicas 0",
                                         "maxReplicas",

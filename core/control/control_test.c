@@ -160,7 +160,7 @@ static void wait_for_traffic(struct site *s) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         uint64_t count;
         AUTO(traffic_table) t = traffic_current(s->traffic);
-        found = t->num_services == 1 && t->services[0].revisions[0].num_replicas == 1;
+        found = t->num_services == 1 && traffic_num_ready(&t->services[0]) == 1;
         if (!found && poll(&p, 1, 1000) > 0 && read(fd, &count, sizeof(count)) < 0)
             fail_msg("eventfd");
     }

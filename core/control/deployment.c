@@ -1,7 +1,11 @@
 /* The Deployment controller. The ReplicaSet whose template is the Deployment's is the new one; if
  * none is, one is made, named by a hash of the template, so that making it twice finds the first.
  * `kubectl rollout undo` writes an old template back: its ReplicaSet then is the new one again and
- * gets the next revision number. Sizes come from rollout.c. */
+ * gets the next revision number. Sizes come from rollout.c.
+ *
+ * The annotation inferd.io/stable-replica-set holds one old set in place: it and the new one then
+ * both have spec.replicas (a canary; docs/adr/0008). Without the annotation, or when the two are
+ * the same set, the Deployment rolls as Kubernetes has it. */
 #include "core/control/deployment.h"
 
 #include <inttypes.h>
@@ -10,12 +14,12 @@
 #include "core/control/deployment_status.h"
 #include "core/control/events.h"
 #include "core/control/labels.h"
+#include "core/control/revision.h"
 #include "core/control/rollout.h"
 
 static const char COMPONENT[] = "deployment-controller";
 static const char DESIRED[] = "deployment.kubernetes.io/desired-replicas";
 static const char MAX[] = "deployment.kubernetes.io/max-replicas";
-static const char HISTORY[] = "deployment.kubernetes.io/revision-history";
 
 enum { HISTORY_LIMIT_DEFAULT = 10 };
 
@@ -26,7 +30,8 @@ struct deployment {
     json_t *copy;                /* changed, written at the end */
     struct store_object **sets;  /* references; oldest first */
     size_t num_sets;
-    size_t new_index; /* == num_sets: there is no new one */
+    size_t new_index;    /* == num_sets: there is no new one */
+    size_t stable_index; /* == num_sets: one version is to run */
 };
 
 static const struct store_object *new_set(const struct deployment *d) {
@@ -48,11 +53,6 @@ void deployment_bounds(const json_t *deployment, int64_t *ret_surge, int64_t *re
     if (*ret_unavailable > desired)
         *ret_unavailable = desired;
     json_decref(quarter);
-}
-
-static int64_t revision_of(const json_t *o) {
-    const char *text = object_annotation(o, DEPLOYMENT_REVISION_ANNOTATION);
-    return text ? atoll(text) : 0;
 }
 
 /* Finding the sets. */
@@ -117,6 +117,17 @@ static void find_new(struct deployment *d) {
         d->new_index++;
 }
 
+/* Which old set is held in place beside the new one, or beside the one that is about to be made. */
+static void find_stable(struct deployment *d) {
+    const char *name = object_annotation(d->object->json, REVISION_STABLE_ANNOTATION);
+    d->stable_index = 0;
+    while (d->stable_index < d->num_sets &&
+           (!name || d->stable_index == d->new_index ||
+            object_deleting(d->sets[d->stable_index]->json) ||
+            strcmp(object_name(d->sets[d->stable_index]->json), name) != 0))
+        d->stable_index++;
+}
+
 /* Writing sets. */
 
 static void set_annotation(json_t *o, const char *name, const char *value) {
@@ -143,7 +154,7 @@ static void set_size(const struct deployment *d, json_t *rs, int64_t replicas) {
 static int64_t next_revision(const struct deployment *d) {
     int64_t newest = 0;
     for (size_t i = 0; i < d->num_sets; i++) {
-        int64_t revision = i == d->new_index ? 0 : revision_of(d->sets[i]->json);
+        int64_t revision = i == d->new_index ? 0 : revision_number(d->sets[i]->json);
         newest = revision > newest ? revision : newest;
     }
     return newest + 1;
@@ -187,7 +198,7 @@ static json_t *make_set(const struct deployment *d, int64_t replicas) {
     if (min_ready)
         object_set(rs, "spec.minReadySeconds", json_incref(min_ready));
     copy_annotations(deployment, rs);
-    set_annotation_int(rs, DEPLOYMENT_REVISION_ANNOTATION, next_revision(d));
+    set_annotation_int(rs, REVISION_ANNOTATION, next_revision(d));
     set_size(d, rs, replicas);
     return rs;
 }
@@ -217,6 +228,8 @@ static enum errc create_set(struct deployment *d, int64_t replicas, struct error
         return rc;
     }
     d->sets = mem_realloc(d->sets, (d->num_sets + 1) * sizeof(*d->sets));
+    if (d->stable_index == d->num_sets) /* none: it stays none */
+        d->stable_index++;
     d->new_index = d->num_sets;
     d->sets[d->num_sets++] = made;
     AUTO_FREE char *message = mem_printf("Created new replica set \"%s\"", name);
@@ -239,22 +252,22 @@ static enum errc update_set(struct deployment *d, size_t i, json_t *rs, struct e
 /* The new set carries the highest revision; the Deployment names it. */
 static enum errc number_new_set(struct deployment *d, struct error *err) {
     const json_t *rs = new_set(d)->json;
-    int64_t was = revision_of(rs), next = next_revision(d);
+    int64_t was = revision_number(rs), next = next_revision(d);
     if (was < next) { /* an old version came back */
         json_t *renumbered = json_deep_copy(rs);
-        const char *history = object_annotation(rs, HISTORY);
+        const char *history = object_annotation(rs, REVISION_HISTORY_ANNOTATION);
         AUTO_FREE char *longer =
             history ? mem_printf("%s,%" PRId64, history, was) : mem_printf("%" PRId64, was);
         copy_annotations(d->object->json, renumbered);
         if (was)
-            set_annotation(renumbered, HISTORY, longer);
-        set_annotation_int(renumbered, DEPLOYMENT_REVISION_ANNOTATION, next);
+            set_annotation(renumbered, REVISION_HISTORY_ANNOTATION, longer);
+        set_annotation_int(renumbered, REVISION_ANNOTATION, next);
         if (update_set(d, d->new_index, renumbered, err))
             return err->code;
         AUTO_FREE char *message = mem_printf("Found new replica set \"%s\"", object_name(rs));
         deployment_status_progress(d->w, d->copy, "True", "FoundNewReplicaSet", message);
     }
-    set_annotation_int(d->copy, DEPLOYMENT_REVISION_ANNOTATION, revision_of(new_set(d)->json));
+    set_annotation_int(d->copy, REVISION_ANNOTATION, revision_number(new_set(d)->json));
     return OK;
 }
 
@@ -317,8 +330,10 @@ static enum errc size_sets(struct deployment *d, bool paused, struct error *err)
         fresh = read_set(d, new_set(d));
     if (new_set(d) || !paused)
         r.new_set = &fresh;
-    bool scaled = was_scaled(d);
-    if (paused || scaled)
+    bool scaled = was_scaled(d), split = d->stable_index < d->num_sets;
+    if (split && !paused)
+        rollout_split(&r, &old[d->stable_index - (d->stable_index > d->new_index)]);
+    else if (paused || scaled)
         rollout_scale(&r);
     else
         rollout_step(&r);
@@ -336,7 +351,7 @@ static enum errc size_sets(struct deployment *d, bool paused, struct error *err)
 
 static int compare_revision(const void *a, const void *b) {
     const struct store_object *const *pa = a, *const *pb = b;
-    int64_t ra = revision_of((*pa)->json), rb = revision_of((*pb)->json);
+    int64_t ra = revision_number((*pa)->json), rb = revision_number((*pb)->json);
     return ra < rb ? -1 : ra > rb;
 }
 
@@ -347,8 +362,8 @@ static enum errc clean_history(struct deployment *d, struct error *err) {
     enum errc rc = OK;
     for (size_t i = 0; i < d->num_sets; i++) {
         const json_t *rs = d->sets[i]->json;
-        if (i != d->new_index && !object_deleting(rs) && !object_int(rs, "spec.replicas", 0) &&
-            !object_int(rs, "status.replicas", 0))
+        if (i != d->new_index && i != d->stable_index && !object_deleting(rs) &&
+            !object_int(rs, "spec.replicas", 0) && !object_int(rs, "status.replicas", 0))
             idle[num_idle++] = d->sets[i];
     }
     qsort(idle, num_idle, sizeof(*idle), compare_revision);
@@ -376,7 +391,10 @@ static enum errc write_status(struct deployment *d, struct error *err) {
     for (size_t i = 0; i < d->num_sets; i++)
         sets[i] = d->sets[i]->json;
     struct deployment_sets view = {
-        .new_set = new_set(d) ? new_set(d)->json : NULL, .sets = sets, .num_sets = d->num_sets};
+        .new_set = new_set(d) ? new_set(d)->json : NULL,
+        .stable_set = d->stable_index < d->num_sets ? d->sets[d->stable_index]->json : NULL,
+        .sets = sets,
+        .num_sets = d->num_sets};
     int64_t due_ms = deployment_status_update(d->w, d->copy, &view);
     free(sets);
     if (due_ms)
@@ -390,6 +408,7 @@ static enum errc sync(struct deployment *d, struct error *err) {
     if (find_sets(d, err))
         return err->code;
     find_new(d);
+    find_stable(d);
     if (object_deleting(d->object->json))
         return write_status(d, err);
     note_pause(d, paused);

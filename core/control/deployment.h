@@ -1,11 +1,11 @@
-/* Deployment: one ReplicaSet per version of the pod template, rolled from one to the next. */
+/* Deployment: one ReplicaSet per version of the pod template, rolled from one to the next,
+ * or, while an InferenceService asks for a canary, two of them side by side. */
 #ifndef CORE_CONTROL_DEPLOYMENT_H
 #define CORE_CONTROL_DEPLOYMENT_H
 
 #include "core/control/world.h"
 
-#define DEPLOYMENT_REVISION_ANNOTATION "deployment.kubernetes.io/revision"
-#define DEPLOYMENT_HASH_LABEL          "pod-template-hash"
+#define DEPLOYMENT_HASH_LABEL "pod-template-hash"
 
 MUST_CHECK enum errc deployment_reconcile(struct world *w, const char *ns, const char *name,
                                           struct error *err);

@@ -2,11 +2,14 @@
  *
  * Progressing is True while something moves and after it arrived (NewReplicaSetAvailable), False
  * when nothing moved for progressDeadlineSeconds. Its lastUpdateTime is the time of the last move
- * and the clock of the deadline. */
+ * and the clock of the deadline. A canary has arrived (CanaryAvailable) when both versions are
+ * whole; one that does not get there misses the deadline like any rollout. */
 #include "core/control/deployment_status.h"
 
 #include "core/base/clock.h"
 #include "core/control/deployment.h"
+
+static const char CANARY_AVAILABLE[] = "CanaryAvailable";
 
 enum { PROGRESS_SECONDS_DEFAULT = 600, PROGRESS_SECONDS_NONE = INT32_MAX };
 
@@ -41,6 +44,15 @@ bool deployment_status_complete(const json_t *deployment) {
     return object_int(deployment, "status.updatedReplicas", 0) == desired &&
            object_int(deployment, "status.replicas", 0) == desired &&
            object_int(deployment, "status.availableReplicas", 0) == desired &&
+           object_int(deployment, "status.observedGeneration", 0) >=
+               object_int(deployment, "metadata.generation", 0);
+}
+
+bool deployment_status_split_complete(const json_t *deployment) {
+    int64_t desired = object_int(deployment, "spec.replicas", 1);
+    return object_int(deployment, "status.updatedReplicas", 0) == desired &&
+           object_int(deployment, "status.replicas", 0) == 2 * desired &&
+           object_int(deployment, "status.availableReplicas", 0) == 2 * desired &&
            object_int(deployment, "status.observedGeneration", 0) >=
                object_int(deployment, "metadata.generation", 0);
 }
@@ -94,25 +106,34 @@ static bool has_message(const json_t *c, const char *message) {
     return has && !strcmp(has, message);
 }
 
-static int64_t set_progressing(const struct world *w, json_t *deployment, const char *set_name,
-                               bool has_moved) {
+static int64_t set_progressing(const struct world *w, json_t *deployment,
+                               const struct deployment_sets *sets, bool has_moved) {
+    bool split = sets->stable_set != NULL;
+    const char *set_name = object_name(sets->new_set ? sets->new_set : deployment);
+    const char *arrived = split ? CANARY_AVAILABLE : "NewReplicaSetAvailable";
     int64_t seconds =
         object_int(deployment, "spec.progressDeadlineSeconds", PROGRESS_SECONDS_DEFAULT);
     const json_t *now = object_find_condition(deployment, "Progressing");
     if (seconds >= PROGRESS_SECONDS_NONE || object_bool(deployment, "spec.paused", false))
         return 0;
-    AUTO_FREE char *done = mem_printf("ReplicaSet \"%s\" has successfully progressed.", set_name);
+    AUTO_FREE char *done =
+        split ? mem_printf("ReplicaSet \"%s\" is available beside \"%s\".", set_name,
+                           object_name(sets->stable_set))
+              : mem_printf("ReplicaSet \"%s\" has successfully progressed.", set_name);
     AUTO_FREE char *moves = mem_printf("ReplicaSet \"%s\" is progressing.", set_name);
     AUTO_FREE char *late = mem_printf("ReplicaSet \"%s\" has timed out progressing.", set_name);
-    if (deployment_status_complete(deployment)) {
-        if (!has_reason(now, "NewReplicaSetAvailable") || !has_message(now, done))
-            deployment_status_progress(w, deployment, "True", "NewReplicaSetAvailable", done);
+    if (split ? deployment_status_split_complete(deployment)
+              : deployment_status_complete(deployment)) {
+        if (!has_reason(now, arrived) || !has_message(now, done))
+            deployment_status_progress(w, deployment, "True", arrived, done);
         return 0;
     }
     /* Complete before and scaled or broken since: not a rollout, no deadline. */
-    if (has_reason(now, "NewReplicaSetAvailable") && has_message(now, done))
+    if (has_reason(now, arrived) && has_message(now, done))
         return 0;
-    if (has_moved || !now)
+    /* A canary that is promoted may have stood for days: its clock starts now. */
+    bool promoted = !split && has_reason(now, CANARY_AVAILABLE);
+    if (has_moved || promoted || !now)
         deployment_status_progress(w, deployment, "True", "ReplicaSetUpdated", moves);
     int64_t due = deadline_ms(w, deployment, seconds);
     if (!due &&
@@ -124,10 +145,9 @@ static int64_t set_progressing(const struct world *w, json_t *deployment, const 
 int64_t deployment_status_update(const struct world *w, json_t *deployment,
                                  const struct deployment_sets *sets) {
     json_t *was = json_deep_copy(json_object_get(deployment, "status"));
-    const char *name = sets->new_set ? object_name(sets->new_set) : object_name(deployment);
     set_counts(deployment, sets);
     set_available(w, deployment);
     bool has_moved = moved(was, json_object_get(deployment, "status"));
     json_decref(was);
-    return set_progressing(w, deployment, name, has_moved);
+    return set_progressing(w, deployment, sets, has_moved);
 }

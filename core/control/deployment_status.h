@@ -4,9 +4,10 @@
 
 #include "core/control/world.h"
 
-/* new_set may be NULL; sets are all ReplicaSets of the Deployment, the new one included. */
+/* new_set may be NULL; stable_set is the one that a canary leaves in place, or NULL; sets are all
+ * ReplicaSets of the Deployment, the new one included. */
 struct deployment_sets {
-    const json_t *new_set;
+    const json_t *new_set, *stable_set;
     const json_t *const *sets;
     size_t num_sets;
 };
@@ -20,6 +21,9 @@ int64_t deployment_status_update(const struct world *w, json_t *deployment,
 void deployment_status_progress(const struct world *w, json_t *deployment, const char *status,
                                 const char *reason, const char *message);
 
+/* One version runs, all of it. */
 bool deployment_status_complete(const json_t *deployment);
+/* Two versions run side by side as a canary wants it, all of both. */
+bool deployment_status_split_complete(const json_t *deployment);
 
 #endif

@@ -401,7 +401,7 @@ static inline int fixture_ready_replicas(struct fixture *f, const char *service)
     AUTO(traffic_table) t = traffic_current(f->traffic);
     for (uint32_t i = 0; i < t->num_services; i++) {
         if (!strcmp(t->services[i].name, service))
-            return (int)t->services[i].revisions[0].num_replicas;
+            return (int)traffic_num_ready(&t->services[i]);
     }
     return -1;
 }

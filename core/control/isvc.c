@@ -2,7 +2,10 @@
  *
  * What it wrote into the Deployment is noted there (two annotations): template and replicas are
  * written again only when the InferenceService asks for something else than last time. So `kubectl
- * scale`, `rollout undo` and `rollout restart` on the Deployment hold until the service changes. */
+ * scale`, `rollout undo` and `rollout restart` on the Deployment hold until the service changes.
+ *
+ * canaryTrafficPercent becomes a third annotation: which ReplicaSet of the Deployment stays beside
+ * the newest one (revision.h). It is written in the same commit as a new template. */
 #include "core/control/isvc.h"
 
 #include <inttypes.h>
@@ -13,6 +16,7 @@
 #include "core/control/isvc_status.h"
 #include "core/control/placement.h"
 #include "core/control/replicaset.h"
+#include "core/control/revision.h"
 #include "core/quantity.h"
 
 static const char COMPONENT[] = "v1beta1Controllers";
@@ -83,6 +87,38 @@ static bool noted(const json_t *o, const char *annotation, const char *value) {
     return has && !strcmp(has, value);
 }
 
+static const json_t **select_json(const struct store_list *all, const json_t *owner,
+                                  const char *label, size_t *ret_len) {
+    const json_t **out = mem_array(all->num_items + 1, sizeof(*out));
+    size_t len = 0;
+    for (size_t i = 0; i < all->num_items; i++) {
+        const json_t *o = all->items[i]->json;
+        const char *has = object_label(o, ISVC_LABEL);
+        bool ours = owner ? object_controlled_by(o, owner)
+                          : label && has && !strcmp(has, label) && replicaset_pod_active(o);
+        if (ours)
+            out[len++] = o;
+    }
+    *ret_len = len;
+    return out;
+}
+
+/* While a canary is asked for, the set that was rolled out last is noted as the one that stays. */
+static void note_stable(struct world *w, json_t *deployment, const json_t *isvc) {
+    AUTO_STORE_LIST all = {0};
+    size_t num_sets;
+    json_t *annotations = object_at(deployment, "metadata.annotations");
+    world_list(w, KIND_REPLICA_SET, object_namespace(isvc), &all);
+    const json_t **sets = select_json(&all, deployment, NULL, &num_sets);
+    const json_t *stable =
+        revision_canary_percent(isvc) >= 0 ? revision_rolled_out_set(isvc, sets, num_sets) : NULL;
+    if (stable)
+        note(deployment, REVISION_STABLE_ANNOTATION, object_name(stable));
+    else if (json_is_object(annotations))
+        json_object_del(annotations, REVISION_STABLE_ANNOTATION);
+    free(sets);
+}
+
 /* Writes template, strategy and replicas into the Deployment where they are new. */
 static void apply_plan(struct world *w, json_t *deployment, const json_t *isvc,
                        const struct isvc_plan *plan) {
@@ -119,6 +155,7 @@ static enum errc ensure_deployment(struct world *w, const json_t *isvc, const ch
             return OK; /* made anew when it is gone */
         json_t *updated = json_deep_copy(was->json);
         apply_plan(w, updated, isvc, plan);
+        note_stable(w, updated, isvc);
         return world_update(w, was, updated, NULL, err);
     }
     AUTO_FREE char *app = mem_printf("isvc.%s", name);
@@ -147,22 +184,6 @@ static enum errc ensure_service(struct world *w, const json_t *isvc, const char 
 }
 
 /* Status. */
-
-static const json_t **select_json(const struct store_list *all, const json_t *owner,
-                                  const char *label, size_t *ret_len) {
-    const json_t **out = mem_array(all->num_items + 1, sizeof(*out));
-    size_t len = 0;
-    for (size_t i = 0; i < all->num_items; i++) {
-        const json_t *o = all->items[i]->json;
-        const char *has = object_label(o, ISVC_LABEL);
-        bool ours = owner ? object_controlled_by(o, owner)
-                          : label && has && !strcmp(has, label) && replicaset_pod_active(o);
-        if (ours)
-            out[len++] = o;
-    }
-    *ret_len = len;
-    return out;
-}
 
 static void tell_ready(struct world *w, const json_t *was, const json_t *now) {
     const char *before = object_condition(was, "Ready"), *after = object_condition(now, "Ready");

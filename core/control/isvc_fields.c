@@ -12,8 +12,6 @@ struct row {
 static const struct row rows[] = {
     {"spec.transformer", "transformers are not run yet; requests go straight to the predictor"},
     {"spec.explainer", "explainers are not run yet"},
-    {"spec.predictor.canaryTrafficPercent",
-     "canary traffic is not split yet; a new version takes over by a rolling update"},
     {"spec.predictor.scaleTarget", "autoscaling is not done yet; replicas stay at minReplicas"},
     {"spec.predictor.scaleMetric", "autoscaling is not done yet; replicas stay at minReplicas"},
     {"spec.predictor.scaleMetricType", "autoscaling is not done yet; replicas stay at minReplicas"},

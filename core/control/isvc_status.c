@@ -7,10 +7,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "core/control/deployment.h"
 #include "core/control/deployment_status.h"
 #include "core/control/isvc_fields.h"
 #include "core/control/pod_status.h"
+#include "core/control/revision.h"
 #include "core/control/scheduler.h"
 
 /* What a pod says about why it does not serve. */
@@ -21,15 +21,6 @@ struct failure {
     int64_t exit_code; /* -1: none */
     bool fatal;        /* it will not heal by waiting for it to start */
 };
-
-static int64_t revision_of(const json_t *o) {
-    const char *text = object_annotation(o, DEPLOYMENT_REVISION_ANNOTATION);
-    return text ? atoll(text) : 0;
-}
-
-char *isvc_revision_name(const json_t *deployment_or_set, const char *deployment_name) {
-    return mem_printf("%s-%05" PRId64, deployment_name, revision_of(deployment_or_set));
-}
 
 /* How much a failure tells; a waiting container with a termination behind it tells most. */
 static struct failure pod_failure(const json_t *pod) {
@@ -91,29 +82,67 @@ static void set_addresses(const struct world *w, json_t *isvc, json_t *predictor
 
 /* Revisions: the Deployment's numbers, as names. */
 
-static const json_t *newest_ready_set(const struct isvc_view *v) {
+static const json_t *newest_set(const struct isvc_view *v) {
     const json_t *newest = NULL;
     for (size_t i = 0; i < v->num_sets; i++) {
-        if (object_int(v->sets[i], "status.readyReplicas", 0) > 0 &&
-            (!newest || revision_of(v->sets[i]) > revision_of(newest)))
+        if (!newest || revision_number(v->sets[i]) > revision_number(newest))
             newest = v->sets[i];
     }
     return newest;
 }
 
-static void set_revisions(json_t *predictor, const struct isvc_view *v) {
+/* The set that a canary leaves in place; NULL: no canary. */
+static const json_t *stable_set(const struct isvc_view *v) {
+    return v->deployment ? revision_stable_set(v->deployment, newest_set(v), v->sets, v->num_sets)
+                         : NULL;
+}
+
+static bool has_arrived(const struct isvc_view *v) {
+    if (!v->deployment)
+        return false;
+    return stable_set(v) ? deployment_status_split_complete(v->deployment)
+                         : deployment_status_complete(v->deployment);
+}
+
+static const json_t *newest_ready_set(const struct isvc_view *v) {
+    const json_t *newest = NULL;
+    for (size_t i = 0; i < v->num_sets; i++) {
+        if (object_int(v->sets[i], "status.readyReplicas", 0) > 0 &&
+            (!newest || revision_number(v->sets[i]) > revision_number(newest)))
+            newest = v->sets[i];
+    }
+    return newest;
+}
+
+/* The newest revision beside a stable one: its share, and who is the latest that is ready. */
+static void set_split(json_t *predictor, const struct isvc_view *v, const json_t *stable,
+                      int64_t percent) {
     const char *name = object_name(v->deployment);
-    if (!revision_of(v->deployment))
+    const json_t *newest = newest_set(v);
+    const char *was_ready = object_str(predictor, "latestReadyRevision");
+    bool ready = revision_takes_share(newest, was_ready, name);
+    AUTO_FREE char *latest = revision_name(ready ? newest : stable, name);
+    AUTO_FREE char *prev = revision_name(stable, name);
+    object_set(predictor, "latestReadyRevision", json_string(latest));
+    object_set(predictor, "traffic", revision_traffic(latest, percent, prev));
+}
+
+static void set_revisions(const json_t *isvc, json_t *predictor, const struct isvc_view *v) {
+    const char *name = object_name(v->deployment);
+    if (!revision_number(v->deployment))
         return;
-    AUTO_FREE char *created = isvc_revision_name(v->deployment, name);
-    const json_t *ready_set = newest_ready_set(v);
+    AUTO_FREE char *created = revision_name(v->deployment, name);
     object_set(predictor, "latestCreatedRevision", json_string(created));
+    const json_t *stable = stable_set(v), *ready_set = newest_ready_set(v);
+    int64_t percent = revision_canary_percent(isvc);
+    if (stable && percent >= 0) {
+        set_split(predictor, v, stable, percent);
+        return;
+    }
     if (ready_set) {
-        AUTO_FREE char *ready = isvc_revision_name(ready_set, name);
+        AUTO_FREE char *ready = revision_name(ready_set, name);
         object_set(predictor, "latestReadyRevision", json_string(ready));
-        object_set(predictor, "traffic",
-                   json_pack("[{s:b, s:i, s:s}]", "latestRevision", 1, "percent", 100,
-                             "revisionName", ready));
+        object_set(predictor, "traffic", revision_traffic(ready, 0, NULL));
     }
     const char *was = object_str(predictor, "latestRolledoutRevision");
     if (!deployment_status_complete(v->deployment) || (was && !strcmp(was, created)))
@@ -136,7 +165,7 @@ static void set_failure_info(const struct world *w, json_t *isvc, const struct i
     if (f->pod)
         json_object_set_new(info, "location", json_string(object_name(f->pod)));
     if (f->pod && v->deployment) {
-        AUTO_FREE char *revision = isvc_revision_name(v->deployment, object_name(v->deployment));
+        AUTO_FREE char *revision = revision_name(v->deployment, object_name(v->deployment));
         json_object_set_new(info, "modelRevisionName", json_string(revision));
     }
     const char *was_message = object_str(was, "message"), *was_time = object_str(was, "time");
@@ -151,7 +180,7 @@ static const char *target_state(const struct isvc_view *v, const struct failure 
         return "FailedToLoad";
     if (v->deployment && !object_int(v->deployment, "spec.replicas", 1))
         return "Standby";
-    if (v->deployment && deployment_status_complete(v->deployment) && ready)
+    if (has_arrived(v) && ready)
         return "Loaded";
     for (size_t i = 0; i < v->num_pods; i++) {
         if (pod_status_running(v->pods[i]))
@@ -278,7 +307,7 @@ void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_v
     struct failure f = worst_failure(v);
     set_addresses(w, isvc, predictor);
     if (v->deployment)
-        set_revisions(predictor, v);
+        set_revisions(isvc, predictor, v);
     set_model_status(w, isvc, v, &f);
     set_predictor_ready(w, isvc, v, &f);
     set_ready(w, isvc);

@@ -16,7 +16,4 @@ struct isvc_view {
 /* Fills url, address, components, modelStatus, conditions, observedGeneration, deploymentMode. */
 void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v);
 
-/* "demo-predictor-00002": the name of a Deployment's revision. Gives text. */
-char *isvc_revision_name(const json_t *deployment_or_set, const char *deployment_name);
-
 #endif

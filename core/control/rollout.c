@@ -101,6 +101,18 @@ bool rollout_step(struct rollout *r) {
     return grow_new(r) || shrink_old(r);
 }
 
+bool rollout_split(struct rollout *r, struct rollout_set *stable) {
+    bool whole = stable->available >= r->desired;
+    bool changed = set_replicas(stable, r->desired);
+    if (r->new_set)
+        changed |= set_replicas(r->new_set, r->desired);
+    for (size_t i = 0; whole && i < r->num_old_sets; i++) {
+        if (&r->old_sets[i] != stable)
+            changed |= set_replicas(&r->old_sets[i], 0);
+    }
+    return changed;
+}
+
 /* The sets with replicas, largest first; an array of pointers, to be freed. */
 static struct rollout_set **active_sets(struct rollout *r, size_t *ret_len) {
     struct rollout_set **sets = mem_array(r->num_old_sets + 1, sizeof(*sets));

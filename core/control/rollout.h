@@ -24,6 +24,11 @@ struct rollout {
 /* One step of a rollout towards only the new set: changes `replicas` of some sets. True: it did. */
 bool rollout_step(struct rollout *r);
 
+/* A canary: the new set and `stable`, one of the old sets, each get `desired` replicas, whatever
+ * surge, unavailability and Recreate say. Further old sets go once all of stable is available.
+ * True: something changed. */
+bool rollout_split(struct rollout *r, struct rollout_set *stable);
+
 /* The Deployment was scaled in the middle of a rollout (or is paused): spreads the difference over
  * the sets in proportion to their sizes, the largest first. True: something changed. */
 bool rollout_scale(struct rollout *r);

@@ -147,6 +147,30 @@ static void scaling_in_mid_rollout_is_proportional(void **state) {
     assert_int_equal(old.replicas + fresh.replicas, 0);
 }
 
+static void a_split_keeps_both_whole_and_drops_others_once_the_stable_one_is(void **state) {
+    struct rollout_set fresh = {0};
+    struct rollout_set old[] = {{.replicas = 1, .available = 1}, {.replicas = 3, .available = 3}};
+    struct rollout r = {.desired = 3,
+                        .max_unavailable = 1,
+                        .recreate = true,
+                        .new_set = &fresh,
+                        .old_sets = old,
+                        .num_old_sets = 2};
+    assert_true(rollout_split(&r, &old[0])); /* a rollout away from it had begun */
+    assert_int_equal(old[0].replicas, 3);
+    assert_int_equal(old[1].replicas, 3);
+    assert_int_equal(fresh.replicas, 3);
+    assert_false(rollout_split(&r, &old[0]));
+    old[0].available = 3;
+    assert_true(rollout_split(&r, &old[0]));
+    assert_int_equal(old[1].replicas, 0);
+    assert_false(rollout_split(&r, &old[0]));
+    r.new_set = NULL;
+    r.desired = 0;
+    assert_true(rollout_split(&r, &old[0]));
+    assert_int_equal(old[0].replicas, 0);
+}
+
 static void percentages_round_as_kubernetes_rounds(void **state) {
     json_t *quarter = json_string("25%"), *two = json_integer(2), *bad = json_string("x%");
     json_t *none = json_string("25"), *minus = json_integer(-1);
@@ -177,6 +201,7 @@ int main(void) {
         cmocka_unit_test(one_replica_is_replaced_without_a_gap),
         cmocka_unit_test(recreate_waits_until_old_pods_are_gone),
         cmocka_unit_test(scaling_in_mid_rollout_is_proportional),
+        cmocka_unit_test(a_split_keeps_both_whole_and_drops_others_once_the_stable_one_is),
         cmocka_unit_test(percentages_round_as_kubernetes_rounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,22 @@ void traffic_replica_unref(struct traffic_replica *r) {
     free(r);
 }
 
+struct traffic_turn *traffic_turn_create(void) {
+    struct traffic_turn *t = mem_alloc(sizeof(*t));
+    t->refs = 1;
+    return t;
+}
+
+struct traffic_turn *traffic_turn_ref(struct traffic_turn *t) {
+    t->refs++;
+    return t;
+}
+
+void traffic_turn_unref(struct traffic_turn *t) {
+    if (t && !--t->refs)
+        free(t);
+}
+
 struct traffic_table *traffic_table_create(void) {
     struct traffic_table *table = mem_alloc(sizeof(*table));
     table->refs = 1;
@@ -62,6 +78,7 @@ void traffic_table_unref(struct traffic_table *table) {
         return;
     for (uint32_t i = 0; i < table->num_services; i++) {
         const struct traffic_service *s = &table->services[i];
+        traffic_turn_unref(s->turn);
         for (uint32_t j = 0; j < s->num_revisions; j++)
             for (uint32_t k = 0; k < s->revisions[j].num_replicas; k++)
                 traffic_replica_unref(s->revisions[j].replicas[k]);

@@ -15,6 +15,13 @@ struct traffic_replica {
     char *uds_path; /* where it serves HTTP/1.1 */
 };
 
+/* Where the pick of one service stands. Shared between snapshots as well, so that the shares are
+ * exact across a change and whatever other services are asked. */
+struct traffic_turn {
+    _Atomic uint32_t refs;
+    _Atomic uint64_t next_ticket;
+};
+
 struct traffic_revision {
     const char *name; /* "demo-predictor-00001" */
     uint32_t percent;
@@ -27,6 +34,7 @@ struct traffic_service {
     const char *const *hosts;  /* NULL-terminated: demo.default.DOMAIN, demo-predictor.default... */
     const char *const *models; /* NULL-terminated: served model names */
     const char *not_ready_reason; /* why there is no replica, for the 503's message; NULL: ready */
+    struct traffic_turn *turn;    /* a reference; may be NULL where nothing is picked */
     struct traffic_revision *revisions;
     uint32_t num_revisions;
     uint32_t container_concurrency; /* requests per replica at once; 0: unbounded */
@@ -36,7 +44,7 @@ struct traffic_service {
 struct traffic_table {
     _Atomic uint32_t refs;
     uint64_t version;
-    struct arena *arena;              /* all of the above but the replicas */
+    struct arena *arena;              /* all of the above but replicas and turns */
     struct traffic_service *services; /* sorted by ns, name */
     uint32_t num_services;
 };
@@ -64,6 +72,9 @@ struct traffic_table *traffic_table_create(void); /* empty; version and arena se
 struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path);
 struct traffic_replica *traffic_replica_ref(struct traffic_replica *r);
 void traffic_replica_unref(struct traffic_replica *r);
+struct traffic_turn *traffic_turn_create(void);
+struct traffic_turn *traffic_turn_ref(struct traffic_turn *t);
+void traffic_turn_unref(struct traffic_turn *t); /* NULL is fine */
 
 /* Pure pick: revision by weight (counter-based: of any 100 tickets in a row each revision gets its
  * percentage exactly), then the ready replica with the fewest in flight, ties by `ticket`. A

@@ -2,8 +2,10 @@
  * is ours: what an earlier daemon left as Ready in the store does not count. Replicas that stay are
  * shared with the table before, with their counts of requests in flight.
  *
- * All ready pods of a service stand under one revision, the newest ready one, with 100 percent:
- * during a rolling update old and new pods serve side by side, as behind a Kubernetes Service. */
+ * The ready pods of each ReplicaSet are a revision. While a canary is asked for, status.traffic
+ * says what each gets, and what it does not name gets nothing. Otherwise each gets as much as it
+ * has replicas: during a rolling update old and new pods serve side by side, as behind a Kubernetes
+ * Service. */
 #include "core/control/traffic_build.h"
 
 #include <inttypes.h>
@@ -12,13 +14,14 @@
 #include "core/control/pod.h"
 #include "core/control/pod_status.h"
 #include "core/control/replicaset.h"
+#include "core/control/revision.h"
 
-enum { MODELS_MAX = 64, HOSTS_MAX = 8 };
+enum { MODELS_MAX = 64, HOSTS_MAX = 8, WHOLE_PERCENT = 100 };
 
 struct builder {
     struct world *w;
     struct traffic_table *table, *before;
-    struct store_list pods;
+    struct store_list pods, sets;
     struct buf text; /* what the table says, to compare */
 };
 
@@ -112,22 +115,55 @@ static const char *const *make_models(struct builder *b, const json_t *isvc) {
 
 /* Replicas. */
 
-static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_service *s) {
-    const char *name = object_str(isvc, "status.components.predictor.latestReadyRevision");
-    struct traffic_revision *r = arena_alloc(b->table->arena, sizeof(*r));
-    r->name = arena_strdup(b->table->arena, name ? name : object_name(isvc));
-    r->percent = 100;
+static const json_t *set_of(const struct builder *b, const json_t *pod) {
+    for (size_t i = 0; i < b->sets.num_items; i++) {
+        if (object_controlled_by(pod, b->sets.items[i]->json))
+            return b->sets.items[i]->json;
+    }
+    return NULL;
+}
+
+/* The revision of the pod's set, made when this is its first pod. */
+static struct traffic_revision *revision_of(struct builder *b, struct traffic_service *s,
+                                            const json_t *isvc, const json_t *set) {
+    const char *owner = object_str(object_controller_of(set), "name");
+    AUTO_FREE char *name = set && owner ? revision_name(set, owner) : mem_strdup(object_name(isvc));
+    for (uint32_t i = 0; i < s->num_revisions; i++) {
+        if (!strcmp(s->revisions[i].name, name))
+            return &s->revisions[i];
+    }
+    struct traffic_revision *r = &s->revisions[s->num_revisions++];
+    r->name = arena_strdup(b->table->arena, name);
+    r->percent = revision_share(object_at(isvc, "status.components.predictor.traffic"), set);
     r->replicas =
         arena_alloc(b->table->arena, (b->pods.num_items + 1) * sizeof(struct traffic_replica *));
+    return r;
+}
+
+/* As much as they have replicas; what rounding leaves goes to the last. */
+static void share_by_size(struct traffic_service *s) {
+    uint32_t total = traffic_num_ready(s), left = WHOLE_PERCENT;
+    for (uint32_t i = 0; i < s->num_revisions; i++) {
+        struct traffic_revision *r = &s->revisions[i];
+        r->percent = i + 1 < s->num_revisions ? WHOLE_PERCENT * r->num_replicas / total : left;
+        left -= r->percent;
+    }
+}
+
+static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_service *s) {
+    s->revisions = arena_alloc(b->table->arena, (b->pods.num_items + 1) * sizeof(*s->revisions));
     for (size_t i = 0; i < b->pods.num_items; i++) {
         const json_t *pod = b->pods.items[i]->json;
         const char *uds_path, *const *names;
-        if (belongs(pod, isvc) && pod_status_ready(pod) &&
-            pod_endpoint(b->w, object_uid(pod), &uds_path, &names))
-            r->replicas[r->num_replicas++] = shared_replica(b->before, object_name(pod), uds_path);
+        if (!belongs(pod, isvc) || !pod_status_ready(pod) ||
+            !pod_endpoint(b->w, object_uid(pod), &uds_path, &names))
+            continue;
+        struct traffic_revision *r = revision_of(b, s, isvc, set_of(b, pod));
+        r->replicas[r->num_replicas++] = shared_replica(b->before, object_name(pod), uds_path);
     }
-    s->revisions = r;
-    s->num_revisions = 1;
+    if (revision_canary_percent(isvc) < 0 ||
+        !object_at(isvc, "status.components.predictor.traffic"))
+        share_by_size(s);
 }
 
 /* A pod of the service that is being deleted gives its place to the next one. */
@@ -175,10 +211,13 @@ static void describe(struct builder *b, const struct traffic_service *s) {
                s->not_ready_reason ? s->not_ready_reason : "");
     for (const char *const *m = s->models; *m; m++)
         buf_printf(&b->text, "%s,", *m);
-    for (uint32_t i = 0; i < s->revisions->num_replicas; i++)
-        buf_printf(&b->text, " %s=%s", s->revisions->replicas[i]->pod,
-                   s->revisions->replicas[i]->uds_path);
-    buf_printf(&b->text, " revision=%s\n", s->revisions->name);
+    for (uint32_t i = 0; i < s->num_revisions; i++) {
+        const struct traffic_revision *r = &s->revisions[i];
+        buf_printf(&b->text, " %s=%u%%", r->name, r->percent);
+        for (uint32_t k = 0; k < r->num_replicas; k++)
+            buf_printf(&b->text, ",%s=%s", r->replicas[k]->pod, r->replicas[k]->uds_path);
+    }
+    buf_puts(&b->text, "\n");
 }
 
 static void add_service(struct builder *b, const json_t *isvc) {
@@ -189,8 +228,10 @@ static void add_service(struct builder *b, const json_t *isvc) {
     s->hosts = make_hosts(b, s->ns, s->name);
     s->models = make_models(b, isvc);
     s->container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
+    const struct traffic_service *was = traffic_find(b->before, s->ns, s->name);
+    s->turn = was && was->turn ? traffic_turn_ref(was->turn) : traffic_turn_create();
     add_replicas(b, isvc, s);
-    if (!s->revisions->num_replicas) {
+    if (!traffic_num_ready(s)) {
         s->not_ready_reason = why_not_ready(b, isvc);
         s->waiting_may_help = may_become_ready(b, isvc);
     }
@@ -203,6 +244,7 @@ void traffic_build(struct world *w) {
         .w = w, .table = traffic_table_create(), .before = traffic_current(w->traffic)};
     world_list(w, KIND_INFERENCE_SERVICE, NULL, &services); /* sorted by namespace, name */
     world_list(w, KIND_POD, NULL, &b.pods);
+    world_list(w, KIND_REPLICA_SET, NULL, &b.sets);
     b.table->services =
         arena_alloc(b.table->arena, (services.num_items + 1) * sizeof(struct traffic_service));
     for (size_t i = 0; i < services.num_items; i++) {
@@ -220,4 +262,5 @@ void traffic_build(struct world *w) {
     }
     traffic_table_unref(b.before);
     store_list_deinit(&b.pods);
+    store_list_deinit(&b.sets);
 }

@@ -1,0 +1,301 @@
+/* The walk of a canary through all controllers: who runs, who gets requests, what the status says.
+ */
+#include "core/control/fixture_test.h"
+
+static const char DEMO[] =
+    "{\"metadata\":{\"name\":\"demo\"},\"spec\":{\"predictor\":{\"model\":{\"modelFormat\":{"
+    "\"name\":\"huggingface\"},\"storageUri\":\"embedded://demo-chat\",\"args\":[\"--seed=1\"]}}}}";
+
+static json_t *predictor(struct fixture *f) {
+    json_t *isvc = fixture_get(f, KIND_INFERENCE_SERVICE, "demo");
+    json_t *status = json_incref(object_at(isvc, "status.components.predictor"));
+    json_decref(isvc);
+    return status;
+}
+
+/* As `kubectl apply` of one manifest: args and percent in one write; percent below 0: no field. */
+static void apply(struct fixture *f, int seed, int percent) {
+    json_t *isvc = fixture_get(f, KIND_INFERENCE_SERVICE, "demo");
+    json_t *spec = object_at(isvc, "spec.predictor");
+    json_object_del(spec, "canaryTrafficPercent");
+    if (percent >= 0)
+        json_object_set_new(spec, "canaryTrafficPercent", json_integer(percent));
+    AUTO_FREE char *arg = mem_printf("--seed=%d", seed);
+    object_set(spec, "model.args", json_pack("[s]", arg));
+    AUTO_FREE char *text = json_dumps(spec, 0);
+    json_decref(isvc);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor", text);
+    fixture_pass(f);
+}
+
+static int num_running(struct fixture *f, int seed) {
+    AUTO_FREE char *arg = mem_printf("--seed=%d ", seed);
+    int num = 0;
+    for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++)
+        num += f->processes[i].used && strstr(f->processes[i].argv, arg);
+    return num;
+}
+
+static void ready_all(struct fixture *f, int seed) {
+    AUTO_FREE char *arg = mem_printf("--seed=%d ", seed);
+    for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++) {
+        struct fake_process *p = &f->processes[i];
+        if (p->used && strstr(p->argv, arg) && p->state.phase == REPLICA_STARTING)
+            fixture_set_phase(f, p, REPLICA_READY);
+    }
+    fixture_pass(f);
+}
+
+/* How many of a hundred requests go to processes with this seed. */
+static int share(struct fixture *f, int seed) {
+    AUTO(traffic_table) t = traffic_current(f->traffic);
+    const struct traffic_service *s = traffic_find(t, "default", "demo");
+    AUTO_FREE char *arg = mem_printf("--seed=%d ", seed);
+    int num = 0;
+    assert_non_null(s);
+    for (uint64_t ticket = 0; ticket < 100; ticket++) {
+        const struct traffic_replica *r = traffic_pick(s, ticket, NULL);
+        for (int i = 0; r && i < FIXTURE_PROCESSES_MAX; i++) {
+            const struct fake_process *p = &f->processes[i];
+            const char *pod = strchr(p->pod, '/');
+            num += p->used && strstr(p->argv, arg) && !strcmp(pod ? pod + 1 : p->pod, r->pod);
+        }
+    }
+    return num;
+}
+
+static void assert_revisions(struct fixture *f, const char *created, const char *ready,
+                             const char *rolled_out, const char *previous) {
+    assert_field(predictor(f), "latestCreatedRevision", created);
+    assert_field(predictor(f), "latestReadyRevision", ready);
+    assert_field(predictor(f), "latestRolledoutRevision", rolled_out);
+    assert_field(predictor(f), "previousRolledoutRevision", previous);
+}
+
+#define V1 "demo-predictor-00001"
+#define V2 "demo-predictor-00002"
+#define V3 "demo-predictor-00003"
+
+static void a_canary_gets_its_share_and_is_promoted_without_a_restart(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    assert_revisions(f, V1, V1, V1, NULL);
+    assert_int_equal(share(f, 1), 100);
+
+    f->ready_at_once = false;
+    apply(f, 2, 20);
+    assert_int_equal(num_running(f, 1), 1);
+    assert_int_equal(num_running(f, 2), 1);
+    assert_int_equal(share(f, 1), 100); /* it starts */
+    assert_revisions(f, V2, V1, V1, NULL);
+    ready_all(f, 2);
+    assert_int_equal(share(f, 1), 80);
+    assert_int_equal(share(f, 2), 20);
+    assert_revisions(f, V2, V2, V1, NULL);
+    assert_field(predictor(f), "traffic.0.revisionName", V2);
+    assert_int_field(predictor(f), "traffic.0.percent", 20);
+    assert_field(predictor(f), "traffic.1.revisionName", V1);
+    assert_field(predictor(f), "traffic.1.tag", "prev");
+    assert_int_field(predictor(f), "traffic.1.percent", 80);
+    json_t *deployment = fixture_get(f, KIND_DEPLOYMENT, "demo-predictor");
+    assert_condition(deployment, "Progressing", "True", "CanaryAvailable", NULL);
+    assert_condition(fixture_get(f, KIND_INFERENCE_SERVICE, "demo"), "Ready", "True", NULL, NULL);
+    assert_field(fixture_get(f, KIND_INFERENCE_SERVICE, "demo"),
+                 "status.modelStatus.transitionStatus", "UpToDate");
+
+    int num_starts = f->num_starts;
+    fixture_advance(f, 3600 * 1000); /* no deadline for one that stands */
+    assert_condition(fixture_get(f, KIND_DEPLOYMENT, "demo-predictor"), "Progressing", "True",
+                     "CanaryAvailable", NULL);
+    apply(f, 2, 60);
+    assert_int_equal(share(f, 2), 60);
+    apply(f, 2, 0);
+    assert_int_equal(share(f, 2), 0); /* dark: it runs, and nobody is sent there */
+    assert_int_equal(num_running(f, 2), 1);
+    assert_int_field(predictor(f), "traffic.0.percent", 0);
+    apply(f, 2, 1);
+    assert_int_equal(share(f, 2), 1);
+    apply(f, 2, -1);
+    assert_int_equal(share(f, 2), 100);
+    assert_int_equal(num_running(f, 1), 0);
+    assert_int_equal(f->num_starts, num_starts);
+    assert_revisions(f, V2, V2, V2, V1);
+    assert_field(predictor(f), "traffic.1.revisionName", NULL);
+    assert_condition(fixture_get(f, KIND_DEPLOYMENT, "demo-predictor"), "Progressing", "True",
+                     "NewReplicaSetAvailable", NULL);
+}
+
+/* Every table that is published on the way, not only the last, keeps the canary within its share.
+ */
+static void no_round_gives_a_canary_more_than_its_share(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    struct error err = ERROR_INIT;
+    struct object_key key;
+    json_t *isvc = fixture_get(f, KIND_INFERENCE_SERVICE, "demo");
+    object_set(isvc, "spec.predictor.canaryTrafficPercent", json_integer(20));
+    object_set(isvc, "spec.predictor.model.args", json_pack("[s]", "--seed=2"));
+    object_set(isvc, "metadata.generation", json_integer(2));
+    assert_int_equal(store_put(f->store, fixture_key(&key, KIND_INFERENCE_SERVICE, "demo"), isvc,
+                               STORE_EXPECT_ANY, NULL, &err),
+                     OK);
+    int rounds = 0;
+    while (share(f, 2) < 20 && rounds++ < FIXTURE_ROUNDS_MAX) {
+        controllers_run(f->controllers, f->wall_ms, f->mono_ms);
+        int canary = share(f, 2);
+        assert_true(canary == 0 || canary == 20);
+        assert_int_equal(share(f, 1), 100 - canary);
+        if (controllers_wait_ms(f->controllers, f->mono_ms) != 0) {
+            f->wall_ms++;
+            f->mono_ms++;
+        }
+    }
+    assert_int_equal(share(f, 2), 20);
+}
+
+static void a_hundred_promotes_as_well(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    apply(f, 2, 50);
+    assert_int_equal(share(f, 2), 50);
+    apply(f, 2, 100);
+    assert_int_equal(share(f, 2), 100);
+    assert_int_equal(num_running(f, 1), 0);
+    assert_revisions(f, V2, V2, V2, V1);
+}
+
+static void the_old_template_takes_all_at_once_and_is_not_restarted(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    apply(f, 2, 20);
+    assert_int_equal(share(f, 2), 20);
+    int num_starts = f->num_starts;
+    apply(f, 1, 20); /* the field may stay */
+    assert_int_equal(share(f, 1), 100);
+    assert_int_equal(num_running(f, 2), 0);
+    assert_int_equal(f->num_starts, num_starts);
+    assert_revisions(f, V3, V3, V3, V1); /* the same ReplicaSet, numbered anew */
+    fixture_advance(f, 60 * 1000);
+    assert_revisions(f, V3, V3, V3, V1);
+
+    apply(f, 2, -1);
+    apply(f, 3, 20);
+    num_starts = f->num_starts;
+    apply(f, 2, -1); /* or goes with the template */
+    assert_int_equal(share(f, 2), 100);
+    assert_int_equal(num_running(f, 3), 0);
+    assert_int_equal(f->num_starts, num_starts);
+}
+
+static void a_canary_that_never_gets_ready_never_gets_a_request(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "2");
+    fixture_pass(f);
+    assert_int_equal(num_running(f, 1), 2);
+    f->ready_at_once = false;
+    apply(f, 2, 90);
+    for (int crash = 0; crash < 2; crash++) {
+        for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++) {
+            struct fake_process *p = &f->processes[i];
+            if (p->used && strstr(p->argv, "--seed=2 "))
+                fixture_exit(f, p, 1, 0, "load model: broken");
+        }
+        fixture_pass(f);
+        assert_int_equal(share(f, 1), 100);
+    }
+    fixture_advance(f, 700 * 1000);
+    assert_int_equal(num_running(f, 1), 2);
+    assert_int_equal(share(f, 1), 100);
+    assert_revisions(f, V2, V1, V1, NULL);
+    assert_condition(fixture_get(f, KIND_DEPLOYMENT, "demo-predictor"), "Progressing", "False",
+                     "ProgressDeadlineExceeded", NULL);
+    assert_condition(fixture_get(f, KIND_INFERENCE_SERVICE, "demo"), "Ready", "True", NULL, NULL);
+    assert_field(fixture_get(f, KIND_INFERENCE_SERVICE, "demo"),
+                 "status.modelStatus.transitionStatus", "BlockedByFailedLoad");
+    assert_field(fixture_get(f, KIND_INFERENCE_SERVICE, "demo"),
+                 "status.modelStatus.lastFailureInfo.modelRevisionName", V2);
+}
+
+static void half_a_canary_gets_nothing_and_a_wounded_one_keeps_its_share(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "2");
+    fixture_pass(f);
+    f->ready_at_once = false;
+    apply(f, 2, 40);
+    struct fake_process *first = NULL;
+    for (int i = 0; i < FIXTURE_PROCESSES_MAX && !first; i++) {
+        if (f->processes[i].used && strstr(f->processes[i].argv, "--seed=2 "))
+            first = &f->processes[i];
+    }
+    assert_non_null(first);
+    fixture_set_phase(f, first, REPLICA_READY);
+    fixture_pass(f);
+    assert_int_equal(share(f, 2), 0);
+    ready_all(f, 2);
+    assert_int_equal(share(f, 2), 40);
+    fixture_exit(f, first, 9, 0, "");
+    fixture_pass(f);
+    assert_int_equal(share(f, 2), 40);
+    assert_revisions(f, V2, V2, V1, NULL);
+}
+
+static void the_next_canary_replaces_the_one_before(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    apply(f, 2, 30);
+    apply(f, 3, 30);
+    assert_int_equal(share(f, 1), 70);
+    assert_int_equal(share(f, 3), 30);
+    assert_int_equal(num_running(f, 2), 0);
+    assert_revisions(f, V3, V3, V1, NULL);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "3");
+    fixture_pass(f);
+    assert_int_equal(num_running(f, 1), 3);
+    assert_int_equal(num_running(f, 3), 3);
+    assert_int_equal(share(f, 3), 30);
+}
+
+static void without_a_version_rolled_out_the_field_changes_nothing(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.canaryTrafficPercent", "10");
+    fixture_pass(f);
+    assert_int_equal(share(f, 1), 100);
+    assert_int_field(predictor(f), "traffic.0.percent", 100);
+    assert_int_equal(fixture_num_processes(f), 1);
+}
+
+static void a_killed_daemon_comes_back_with_its_canary(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    apply(f, 2, 20);
+    fixture_end_daemon(f);
+    fixture_start_daemon(f);
+    fixture_pass(f);
+    assert_int_equal(share(f, 1), 80);
+    assert_int_equal(share(f, 2), 20);
+    assert_revisions(f, V2, V2, V1, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        FIXTURE_TEST(a_canary_gets_its_share_and_is_promoted_without_a_restart),
+        FIXTURE_TEST(no_round_gives_a_canary_more_than_its_share),
+        FIXTURE_TEST(a_hundred_promotes_as_well),
+        FIXTURE_TEST(the_old_template_takes_all_at_once_and_is_not_restarted),
+        FIXTURE_TEST(a_canary_that_never_gets_ready_never_gets_a_request),
+        FIXTURE_TEST(half_a_canary_gets_nothing_and_a_wounded_one_keeps_its_share),
+        FIXTURE_TEST(the_next_canary_replaces_the_one_before),
+        FIXTURE_TEST(without_a_version_rolled_out_the_field_changes_nothing),
+        FIXTURE_TEST(a_killed_daemon_comes_back_with_its_canary),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
