@@ -126,33 +126,44 @@ static void a_canary_gets_its_share_and_is_promoted_without_a_restart(void **sta
                      "NewReplicaSetAvailable", NULL);
 }
 
-/* Every table that is published on the way, not only the last, keeps the canary within its share.
- */
-static void no_round_gives_a_canary_more_than_its_share(void **state) {
-    struct fixture *f = *state;
-    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
-    fixture_pass(f);
+/* Writes args and percent as apply() does, but turns the controllers round by round; every table on
+ * the way, not only the last, has to give the canary (seed 2) one of two shares. */
+static void apply_round_by_round(struct fixture *f, int seed, int percent, int before, int after) {
     struct error err = ERROR_INIT;
     struct object_key key;
     json_t *isvc = fixture_get(f, KIND_INFERENCE_SERVICE, "demo");
-    object_set(isvc, "spec.predictor.canaryTrafficPercent", json_integer(20));
-    object_set(isvc, "spec.predictor.model.args", json_pack("[s]", "--seed=2"));
-    object_set(isvc, "metadata.generation", json_integer(2));
-    assert_int_equal(store_put(f->store, fixture_key(&key, KIND_INFERENCE_SERVICE, "demo"), isvc,
-                               STORE_EXPECT_ANY, NULL, &err),
-                     OK);
-    int rounds = 0;
-    while (share(f, 2) < 20 && rounds++ < FIXTURE_ROUNDS_MAX) {
+    json_object_del(object_at(isvc, "spec.predictor"), "canaryTrafficPercent");
+    if (percent >= 0)
+        object_set(isvc, "spec.predictor.canaryTrafficPercent", json_integer(percent));
+    AUTO_FREE char *arg = mem_printf("--seed=%d", seed);
+    object_set(isvc, "spec.predictor.model.args", json_pack("[s]", arg));
+    object_set(isvc, "metadata.generation",
+               json_integer(object_int(isvc, "metadata.generation", 0) + 1));
+    fixture_key(&key, KIND_INFERENCE_SERVICE, "demo");
+    assert_int_equal(store_put(f->store, key.text, isvc, STORE_EXPECT_ANY, NULL, &err), OK);
+    for (int round = 0; round < FIXTURE_ROUNDS_MAX; round++) {
         controllers_run(f->controllers, f->wall_ms, f->mono_ms);
         int canary = share(f, 2);
-        assert_true(canary == 0 || canary == 20);
+        assert_true(canary == before || canary == after);
         assert_int_equal(share(f, 1), 100 - canary);
-        if (controllers_wait_ms(f->controllers, f->mono_ms) != 0) {
-            f->wall_ms++;
-            f->mono_ms++;
-        }
+        f->wall_ms++;
+        f->mono_ms++;
     }
-    assert_int_equal(share(f, 2), 20);
+    assert_int_equal(share(f, 2), after);
+}
+
+static void no_round_gives_a_canary_more_than_its_share(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "2");
+    fixture_pass(f);
+    apply_round_by_round(f, 2, 20, 0, 20);
+    apply_round_by_round(f, 2, 70, 20, 70);
+    apply_round_by_round(f, 1, 70, 70, 0);
+    apply_round_by_round(f, 2, 1, 0, 1);
+    apply_round_by_round(f, 1, -1, 1, 0);
+    apply_round_by_round(f, 2, 5, 0, 5);
+    apply_round_by_round(f, 2, -1, 5, 100);
 }
 
 static void a_hundred_promotes_as_well(void **state) {
