@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "kube-compat/managed_fields.h"
+
 static const char *const pairs[][2] = {
     /* core/v1, events.k8s.io/v1 */
     {"involvedObject", "regarding"},
@@ -29,7 +31,8 @@ static json_t *convert(const json_t *object, size_t from, const char *api_versio
 }
 
 json_t *kind_show(const struct kind *kind, json_t *stored) {
-    return kind->events_view ? convert(stored, 0, kind->api_version) : json_incref(stored);
+    json_t *shown = kind->events_view ? convert(stored, 0, kind->api_version) : json_incref(stored);
+    return managed_open(shown);
 }
 
 json_t *kind_store(const struct kind *kind, json_t *shown) {

@@ -6,7 +6,7 @@
 
 #include "kube-compat/kinds.h"
 
-/* Gives the object as `kind` shows it: a new reference to object, or a converted copy. */
+/* Gives a stored object as `kind` shows it, managedFields opened: a new reference, or a copy. */
 json_t *kind_show(const struct kind *kind, json_t *stored);
 
 /* Converts an object in kind's form (taken) to the stored form. */

@@ -19,6 +19,7 @@
 #include "kube-compat/discovery.h"
 #include "kube-compat/events_ttl.h"
 #include "kube-compat/impersonate.h"
+#include "kube-compat/managed_fields.h"
 #include "kube-compat/openapi.h"
 #include "kube-compat/podlog_stream.h"
 #include "kube-compat/rest.h"
@@ -106,6 +107,27 @@ static const char *verb_of(const struct request *rq) {
     return "";
 }
 
+/* Printable, and no longer than managedFields takes. */
+static enum errc read_field_manager(struct request *rq, struct error *err) {
+    const char *manager = http_query(rq->x, "fieldManager");
+    if (!manager || !*manager)
+        return OK;
+    rq->field_manager = manager;
+    if (strlen(manager) > MANAGED_MANAGER_BYTES_MAX) {
+        cause_add(rq->causes, "FieldValueTooLong", "fieldManager",
+                  "Too long: may not be more than %d bytes", MANAGED_MANAGER_BYTES_MAX);
+        return err_set(err, ERR_INVALID, "fieldManager is invalid");
+    }
+    for (const char *p = manager; *p; p++) {
+        if ((unsigned char)*p >= 0x20 && *p != 0x7f)
+            continue;
+        cause_add(rq->causes, CAUSE_INVALID, "fieldManager",
+                  "Invalid value: should only contain printable characters");
+        return err_set(err, ERR_INVALID, "fieldManager is invalid");
+    }
+    return OK;
+}
+
 static enum errc read_parameters(struct request *rq, struct error *err) {
     const char *dry = http_query(rq->x, "dryRun");
     if (dry && *dry) {
@@ -130,7 +152,7 @@ static enum errc read_parameters(struct request *rq, struct error *err) {
                   fields);
         return err_set(err, ERR_INVALID, "fieldValidation is invalid");
     }
-    return OK;
+    return read_field_manager(rq, err);
 }
 
 static enum errc no_such_verb(struct error *err) {

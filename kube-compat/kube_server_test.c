@@ -674,6 +674,92 @@ static void impersonation_takes_rights_away(void **state) {
     assert_int_equal(d.status, 401);
 }
 
+static void apply_with(const char *path, const char *body, int status, struct answer *a) {
+    request_with("PATCH", path, "Content-Type: application/apply-patch+yaml\r\n", body,
+                 strlen(body), a);
+    if (a->status != status)
+        fail_msg("apply %s: %d %s", path, a->status, a->body.data);
+}
+
+static void expect_apply(const char *path, const char *body, int status, const char *message) {
+    AUTO_ANSWER a;
+    apply_with(path, body, status, &a);
+    const char *got = object_str(a.json, "message");
+    if (message && (!got || !strstr(got, message)))
+        fail_msg("apply %s: %s", path, a.body.data);
+}
+
+#define CONFIG(rest) "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied}" rest "}"
+#define APPLIED      CM "/applied?fieldManager=m"
+
+static void server_side_apply_answers(void **state) {
+    AUTO_ANSWER a, b, c;
+    expect_apply(CM "/applied", CONFIG(""), 422,
+                 "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value");
+    expect_apply(APPLIED, "", 400, "an apply configuration is an object");
+    expect_apply(APPLIED, "[1]", 400, "an apply configuration is an object");
+    expect_apply(APPLIED, "{a: ", 400, NULL);
+    expect_apply(APPLIED, "{apiVersion: v2, kind: ConfigMap, metadata: {name: applied}}", 400,
+                 "Specified patch version: v2, expected: v1");
+    expect_apply(APPLIED, "{apiVersion: v1, metadata: {name: applied}}", 400, "'Kind' is missing");
+    expect_apply(APPLIED, "{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}", 400,
+                 "the name of the object (other) does not match");
+    expect_apply(APPLIED,
+                 "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied, "
+                 "managedFields: []}}",
+                 400, "metadata.managedFields must be nil");
+    expect_apply(APPLIED, "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied, uid: u}}",
+                 409, "uid mismatch");
+    expect_apply(APPLIED "&fieldValidation=Strict", CONFIG(", dat: {}"), 400,
+                 "unknown field \"dat\"");
+    expect_apply(APPLIED, CONFIG(", data: {a: [1]}"), 400, "cannot be handled as a ConfigMap");
+    expect_apply(CM "/applied/scale?fieldManager=m", CONFIG(""), 404, NULL);
+    expect_apply(CM "/applied?fieldManager=%07", CONFIG(""), 422, "printable");
+    AUTO_BUF long_name = BUF_INIT;
+    buf_printf(&long_name, CM "/applied?fieldManager=%0129d", 0);
+    expect_apply(long_name.data, CONFIG(""), 422, "may not be more than 128 bytes");
+    expect_status("PATCH", APPLIED "&force=true", "{}", 422, "Invalid");
+
+    apply_with(APPLIED "&dryRun=All", CONFIG(", data: {a: b}"), 201, &a);
+    expect_status("GET", CM "/applied", NULL, 404, "NotFound");
+    apply_with(APPLIED, CONFIG(", data: {a: b}"), 201, &b);
+    assert_string_equal(object_str(b.json, "metadata.managedFields.0.manager"), "m");
+    assert_non_null(object_at(b.json, "metadata.managedFields.0.fieldsV1.f:data.f:a"));
+    apply_with(APPLIED,
+               "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":"
+               "\"applied\"},\"data\":{\"a\":\"b\"}}",
+               200, &c);
+    assert_string_equal(object_str(b.json, "metadata.resourceVersion"),
+                        object_str(c.json, "metadata.resourceVersion"));
+    expect_apply(APPLIED "&force=false",
+                 "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied, "
+                 "resourceVersion: \"1\"}, data: {a: b}}",
+                 409, "the object has been modified");
+}
+
+/* What a client reads and sends back is no change; [] forgets the owners. */
+static void managed_fields_survive_their_readers(void **state) {
+    AUTO_ANSWER made, read, put, cleared, listed;
+    const char *text = "{\"metadata\":{\"name\":\"kept\"},\"data\":{\"a\":\"b\"}}";
+    request_with("POST", CM, "User-Agent: tool/1.0 (x)\r\n", text, strlen(text), &made);
+    assert_int_equal(made.status, 201);
+    request("GET", CM "/kept", NULL, &read);
+    assert_string_equal(object_str(read.json, "metadata.managedFields.0.manager"), "tool");
+    assert_string_equal(object_str(read.json, "metadata.managedFields.0.operation"), "Update");
+    request_with("PUT", CM "/kept", "User-Agent: other/2\r\n", read.body.data, read.body.len, &put);
+    assert_int_equal(put.status, 200);
+    assert_true(json_equal(put.json, read.json));
+    struct error err = ERROR_INIT;
+    AUTO(store_object) stored = NULL;
+    assert_int_equal(store_get(env.store, "core/configmaps/default/kept", &stored, &err), OK);
+    assert_true(json_is_string(object_at(stored->json, "metadata.managedFields")));
+    request("GET", CM "?fieldSelector=metadata.name=kept", NULL, &listed);
+    assert_true(json_is_array(object_at(listed.json, "items.0.metadata.managedFields")));
+    request("PATCH", CM "/kept", "{\"metadata\":{\"managedFields\":[]}}", &cleared);
+    assert_int_equal(cleared.status, 200);
+    assert_null(object_at(cleared.json, "metadata.managedFields"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ugly_bodies_are_refused),
@@ -694,6 +780,8 @@ int main(void) {
         cmocka_unit_test(lost_history_is_gone),
         cmocka_unit_test(old_events_go),
         cmocka_unit_test(impersonation_takes_rights_away),
+        cmocka_unit_test(server_side_apply_answers),
+        cmocka_unit_test(managed_fields_survive_their_readers),
         cmocka_unit_test(strangers_are_told_what_they_may_not),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -86,6 +86,8 @@ static void put_merge(struct buf *out, const struct schema *s) {
                    s->retain_keys ? "retainKeys" : "");
     if (s->atomic && s->type == SCHEMA_ARRAY)
         buf_puts(out, ",\"x-kubernetes-list-type\":\"atomic\"");
+    if (s->atomic && s->type == SCHEMA_OBJECT)
+        buf_puts(out, ",\"x-kubernetes-map-type\":\"atomic\"");
     if (s->map_keys) {
         buf_puts(out, ",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"");
         for (const char *p = s->map_keys; *p; p++) {

@@ -30,8 +30,10 @@ struct request {
     const struct kind *kind;                /* NULL: not served */
     enum field_validation field_validation;
     bool dry_run;
-    json_t *causes;   /* Status causes found so far */
-    json_t *warnings; /* strings for Warning headers */
+    const char *field_manager; /* of the query; NULL: the client did not say */
+    const json_t *applied;     /* managedFields that server-side apply settled; NULL: no apply */
+    json_t *causes;            /* Status causes found so far */
+    json_t *warnings;          /* strings for Warning headers */
 };
 
 /* Answers with the Status that err and rq->causes amount to. */

@@ -4,11 +4,14 @@
 
 #include "kube-compat/request.h"
 
+#define APPLY_MEDIA_TYPE "application/apply-patch+yaml"
+
 void rest_get(struct request *rq);
 void rest_list(struct request *rq);
 void rest_create(struct request *rq);
 void rest_update(struct request *rq);
 void rest_patch(struct request *rq);
+void rest_apply(struct request *rq); /* a patch of type APPLY_MEDIA_TYPE */
 void rest_delete(struct request *rq);
 void rest_delete_collection(struct request *rq);
 void rest_scale(struct request *rq);    /* get, update, patch of SCALE */

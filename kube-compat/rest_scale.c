@@ -65,6 +65,10 @@ static enum errc wanted_scale(struct request *rq, const json_t *current, json_t 
     }
     size_t len;
     const char *body = http_body(rq->x, &len), *type = http_header(rq->x, "Content-Type");
+    if (type && !strncasecmp(type, APPLY_MEDIA_TYPE, strlen(APPLY_MEDIA_TYPE)))
+        return err_set(err, ERR_MEDIA_TYPE,
+                       "server-side apply of the scale subresource is not supported: apply the "
+                       "object itself, or send a merge patch");
     json_t *patch;
     enum errc code = body_parse_json(body, len, NULL, &patch, err);
     if (code)

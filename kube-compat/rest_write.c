@@ -110,7 +110,8 @@ static enum errc read_patch(const struct request *rq, enum patch_type *ret_type,
     else
         return err_set(err, ERR_MEDIA_TYPE,
                        "the body of the request was in an unknown format - accepted media types "
-                       "include: application/json-patch+json, application/merge-patch+json%s",
+                       "include: application/json-patch+json, "
+                       "application/merge-patch+json%s, " APPLY_MEDIA_TYPE,
                        strategic_fits ? ", application/strategic-merge-patch+json" : "");
     size_t len;
     const char *body = http_body(rq->x, &len);
@@ -173,12 +174,27 @@ static enum errc patch_once(struct request *rq, const struct kind *shown, enum p
     return write_update(rq, old, object, scope_of(rq), ret_object, ret_retry, err);
 }
 
+static enum errc refuse_force(struct request *rq, struct error *err) {
+    if (!http_query(rq->x, "force"))
+        return OK;
+    cause_add(rq->causes, CAUSE_FORBIDDEN, "force",
+              "Forbidden: may not be specified for non-apply patch");
+    return err_set(err, ERR_INVALID, "force is invalid");
+}
+
 void rest_patch(struct request *rq) {
     struct error err = ERROR_INIT;
+    const char *media_type = http_header(rq->x, "Content-Type");
+    if (media_type && is_type(media_type, APPLY_MEDIA_TYPE)) {
+        rest_apply(rq);
+        return;
+    }
     const struct kind *shown = rq->kind;
     enum patch_type type = PATCH_MERGE;
     json_t *patch = NULL, *result = NULL;
-    enum errc code = read_patch(rq, &type, &patch, &err);
+    enum errc code = refuse_force(rq, &err);
+    if (!code)
+        code = read_patch(rq, &type, &patch, &err);
     bool retry = !code;
     for (int tries = 0; retry && tries < WRITE_TRIES_MAX; tries++) {
         retry = false;

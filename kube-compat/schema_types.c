@@ -1,6 +1,7 @@
 /* The type table: one line a field.
  *
  *   core.v1.Container -- A description.          a named type: GROUP.VERSION.Message
+ *   meta.LabelSelector atomic                    one that has one owner, as a whole
  *     1 name string required                     protobuf number, JSON name, type, attributes
  *     6 ports []ContainerPort merge=containerPort keys=containerPort,protocol
  *     2 ~volumeSource VolumeSource               ~: the fields stand in this object itself
@@ -89,7 +90,8 @@ const struct schema *schema_types_find(const struct schema_types *t, const char 
     return found ? &(*found)->schema : NULL;
 }
 
-static void add_named(struct schema_types *t, const char *name, const char *description) {
+static void add_named(struct schema_types *t, const char *name, bool atomic,
+                      const char *description) {
     if (t->num_named == t->cap_named) {
         t->cap_named = t->cap_named ? t->cap_named * 2 : 256;
         t->named = mem_realloc(t->named, t->cap_named * sizeof(t->named[0]));
@@ -98,6 +100,7 @@ static void add_named(struct schema_types *t, const char *name, const char *desc
     n->schema.name = name;
     n->schema.description = description;
     n->schema.type = SCHEMA_OBJECT;
+    n->schema.atomic = atomic;
     t->named[t->num_named++] = n;
 }
 
@@ -243,10 +246,15 @@ static enum errc read_table(struct reader *r, char *text, bool names_only) {
             continue;
         }
         char *description = cut_description(line);
+        char *attribute = strchr(line, ' ');
+        if (attribute && strcmp(attribute, " atomic") != 0)
+            return fail(r, "unknown attribute of a type", line);
+        if (attribute)
+            *attribute = '\0';
         if (!strchr(line, '.'))
             return fail(r, "a type needs GROUP.VERSION.Name", line);
         if (names_only) {
-            add_named(r->types, line, description);
+            add_named(r->types, line, attribute != NULL, description);
         } else {
             finish_type(r);
             r->owner = (struct named *)(uintptr_t)schema_types_find(r->types, line);

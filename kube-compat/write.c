@@ -3,8 +3,9 @@
  * Metadata belongs to the server: uid, creationTimestamp, generation, deletionTimestamp come from
  * the old object or are made here, whatever the client sent. Spec and status are written through
  * different doors: a write of the whole keeps the old status of kinds with a status subresource, a
- * write of status keeps everything else. A write that changes nothing reaches the store as the same
- * value, which makes no revision and no event. */
+ * write of status keeps everything else. Last, the owners of the fields are settled
+ * (managed_fields.h), from what has become of the object. A write that changes nothing reaches the
+ * store as the same value, which makes no revision and no event. */
 #include "kube-compat/write.h"
 
 #include <stdio.h>
@@ -160,6 +161,57 @@ static void tidy_metadata(json_t *metadata) {
     }
 }
 
+struct managed_writer write_writer(const struct request *rq) {
+    const char *manager = rq->field_manager;
+    if (!manager) {
+        const char *agent = http_header(rq->x, "User-Agent");
+        AUTO_BUF name = BUF_INIT;
+        for (; agent && *agent && *agent != '/' && name.len < MANAGED_MANAGER_BYTES_MAX; agent++) {
+            if (*agent >= 0x20 && *agent < 0x7f)
+                buf_putc(&name, *agent);
+        }
+        manager = arena_strdup(http_arena(rq->x), name.len ? name.data : "unknown");
+    }
+    return (struct managed_writer){.manager = manager,
+                                   .api_version = rq->kind->api_version,
+                                   .subresource = rq->subresource,
+                                   .wall_ms = clock_wall_ms()};
+}
+
+/* Takes managedFields out of an object and gives what was there, or NULL. */
+static json_t *detach_managed(json_t *object) {
+    json_t *metadata = json_object_get(object, "metadata");
+    json_t *sent = json_incref(json_object_get(metadata, "managedFields"));
+    json_object_del(metadata, "managedFields");
+    return sent;
+}
+
+/* True when nothing but the owners differs. */
+static bool same_but_managed(const json_t *old, const json_t *object) {
+    json_t *bare = json_copy((json_t *)(uintptr_t)old);
+    json_t *metadata = json_copy(json_object_get(old, "metadata"));
+    json_object_del(metadata, "managedFields");
+    json_object_set_new(bare, "metadata", metadata);
+    bool same = json_equal(bare, object);
+    json_decref(bare);
+    return same;
+}
+
+/* Sets the owners of an object that is about to be stored. sent: the client's managedFields. */
+static void settle_managed(const struct request *rq, const json_t *old, json_t *object,
+                           const json_t *sent) {
+    struct managed_writer writer = write_writer(rq);
+    json_t *entries;
+    if (rq->applied) {
+        entries = json_deep_copy(rq->applied);
+        if (old && !same_but_managed(old, object))
+            managed_touch(entries, &writer);
+    } else {
+        entries = managed_update(rq->kind->schema, managed_basis(sent, old), old, object, &writer);
+    }
+    managed_close(object, entries);
+}
+
 /* Makes the metadata of a new object. */
 static enum errc prepare_new(struct request *rq, json_t *object, struct error *err) {
     json_t *metadata = metadata_of(object);
@@ -171,7 +223,6 @@ static enum errc prepare_new(struct request *rq, json_t *object, struct error *e
         return err_set(err, ERR_MALFORMED,
                        "resourceVersion should not be set on objects to be created");
     json_object_del(metadata, "resourceVersion");
-    json_object_del(metadata, "managedFields");
     tidy_metadata(metadata);
     for (size_t i = 0; i < ARRAY_LEN(server_owned); i++)
         json_object_del(metadata, server_owned[i]);
@@ -216,6 +267,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
 
 enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, struct error *err) {
     enum errc code = check_namespace(rq, err);
+    json_t *sent = detach_managed(object);
     if (!code)
         code = prepare_new(rq, object, err);
     bool generated = !object_name(object) || !*object_name(object);
@@ -231,6 +283,7 @@ enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, 
                 code = admit(rq, object, NULL, err);
             if (code)
                 break;
+            settle_managed(rq, NULL, object, sent);
         }
         code = store_new(rq, object, ret_object, err);
         if (code != ERR_EXISTS || !generated)
@@ -238,6 +291,7 @@ enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, 
         json_object_del(metadata, "name");
         code = tries + 1 < GENERATE_TRIES_MAX ? OK : code;
     }
+    json_decref(sent);
     json_decref(object);
     return code;
 }
@@ -279,7 +333,6 @@ static void keep_server_owned(const struct request *rq, const json_t *old, json_
         else
             json_object_del(metadata, server_owned[i]);
     }
-    json_object_del(metadata, "managedFields");
     tidy_metadata(metadata);
     if (scope != WRITE_WHOLE || !rq->kind->has_status)
         return;
@@ -376,10 +429,15 @@ enum errc write_update(struct request *rq, struct store_object *old, json_t *obj
     bool has_version = false;
     *ret_retry = false;
     enum errc code = check_identity(rq, old->json, object, &has_version, err);
+    json_t *sent = detach_managed(object);
     if (code)
         goto done;
-    if (scope == WRITE_STATUS)
+    if (scope == WRITE_STATUS) {
         object = status_into(old->json, object);
+        json_decref(sent);
+        sent = NULL;
+        json_decref(detach_managed(object));
+    }
     keep_server_owned(rq, old->json, object, scope);
     json_object_set(json_object_get(object, "metadata"), "resourceVersion",
                     object_at(old->json, "metadata.resourceVersion"));
@@ -397,9 +455,12 @@ enum errc write_update(struct request *rq, struct store_object *old, json_t *obj
     }
     if (!code && scope == WRITE_WHOLE)
         code = admit(rq, object, old->json, err);
-    if (!code)
+    if (!code) {
+        settle_managed(rq, old->json, object, sent);
         code = store_change(rq, old, object, has_version, ret_object, ret_retry, err);
+    }
 done:
+    json_decref(sent);
     json_decref(object);
     return code;
 }

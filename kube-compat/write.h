@@ -1,11 +1,12 @@
 /* The write pipeline: what happens to an object between a client's bytes and the store.
  *
- *   read -> unknown fields -> prune -> defaults -> metadata -> validate -> admit -> store
+ *   read -> unknown fields -> prune -> defaults -> metadata -> validate -> admit -> owners -> store
  *
  * Create, update, patch and their subresources share it, so a rule stands in one place. */
 #ifndef KUBE_COMPAT_WRITE_H
 #define KUBE_COMPAT_WRITE_H
 
+#include "kube-compat/managed_fields.h"
 #include "kube-compat/request.h"
 
 /* Which part of an object a write may change. */
@@ -15,6 +16,10 @@ enum write_scope { WRITE_WHOLE, WRITE_STATUS };
  * duplicates: what body_read() noted, may be NULL. Then prunes. */
 MUST_CHECK enum errc write_check_fields(struct request *rq, json_t *object,
                                         const json_t *duplicates, struct error *err);
+
+/* Who writes, for managedFields: the query's fieldManager, else the program that the User-Agent
+ * names. */
+struct managed_writer write_writer(const struct request *rq);
 
 /* Creates object (taken); gives what is stored (or would be: dry run). Fills rq->causes with
  * ERR_INVALID. */

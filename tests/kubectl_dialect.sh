@@ -57,6 +57,7 @@ skip() {
 }
 
 apply_text() { k apply "${@:2}" -f - <<<"$1"; }
+ssa_diff() { k diff --server-side "${@:2}" -f - <<<"$1"; }
 create_text() { k create "${@:2}" -f - <<<"$1"; }
 
 finish() {
@@ -211,7 +212,7 @@ check replace 'configmap/cm replaced' k replace -f <(k get configmap cm -o yaml 
 check scale 'deployment.apps/typed scaled' k scale deployment typed --replicas=0 --current-replicas=0
 check scale-subresource '"kind":"Scale".*"replicas":0' k get --raw "/apis/apps/v1/namespaces/$ns/deployments/typed/scale"
 refuse immutable-selector 'field is immutable' k patch deployment web -p '{"spec":{"selector":{"matchLabels":{"app":"x"}}}}'
-refuse server-side-apply 'Server-side apply not available' apply_text "$(deployment one)" --server-side
+refuse server-side-apply 'Apply failed with 1 conflict: conflict with "kubectl-set" using apps/v1: \.spec\.template\.spec\.containers\[name="c"\]\.image' apply_text "$(deployment one)" --server-side
 
 ## Describe and events
 check describe-deployment 'StrategyType: +RollingUpdate' k describe deployment web
@@ -257,6 +258,74 @@ check watch-deleted 'DELETED +seen' cat "$watched"
 check wait-delete '' k wait --for=delete configmap/seen --timeout=10s
 check wait-jsonpath 'condition met' k wait --for=jsonpath='{.data.a}'=b configmap/cm --timeout=10s
 refuse wait-times-out 'timed out' k wait --for=jsonpath='{.data.a}'=never configmap/cm --timeout=1s
+
+## Server-side apply
+config_map() { # name, then KEY: VALUE...
+    printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {%s}\n' "$1" "$2"
+}
+part() { # apiVersion, kind, name, further fields
+    printf 'apiVersion: %s\nkind: %s\nmetadata: {name: %s}\n%s\n' "$1" "$2" "$3" "${4-}"
+}
+owners() { # of KIND/NAME: "manager operation", one a line
+    k get "$1" --show-managed-fields -o 'jsonpath={range .metadata.managedFields[*]}{.manager} {.operation}{"\n"}{end}'
+}
+ssa() { apply_text "$1" --server-side "${@:2}"; }
+version() { k get "$1" -o 'jsonpath={.metadata.resourceVersion}'; }
+same_version() { # KIND/NAME COMMAND...: it succeeds and makes no new version
+    local before
+    before=$(version "$1")
+    "${@:2}" && [ "$(version "$1")" = "$before" ] && echo "same version"
+}
+check ssa-dry-run-creates-nothing 'configmap/ours serverside-applied \(server dry run\)' ssa "$(config_map ours 'a: "1", b: "1"')" --dry-run=server
+refuse ssa-dry-run-created-nothing 'not found' k get configmap ours
+check ssa-create 'configmap/ours serverside-applied' ssa "$(config_map ours 'a: "1", b: "1"')"
+check ssa-owner '^kubectl Apply$' owners configmap/ours
+check ssa-fields '\{"f:data":\{"f:a":\{\},"f:b":\{\}\}\}' k get configmap ours --show-managed-fields -o 'jsonpath={.metadata.managedFields[0].fieldsV1}'
+check ssa-hidden-by-default '^apiVersion' bash -c "! timeout 60 kubectl ${server[*]} -n $ns get configmap ours -o yaml | grep managedFields && echo apiVersion"
+check ssa-again-changes-nothing 'same version' same_version configmap/ours ssa "$(config_map ours 'a: "1", b: "1"')"
+check ssa-change 'serverside-applied' ssa "$(config_map ours 'a: "2"')"
+check ssa-removes-what-it-drops '^map\[a:2\]$|^\{"a":"2"\}$' k get configmap ours -o 'jsonpath={.data}'
+check ssa-second-manager 'serverside-applied' ssa "$(config_map ours 'c: "3"')" --field-manager=other
+check ssa-both-stay '"a":"2","c":"3"' k get configmap ours -o 'jsonpath={.data}'
+refuse ssa-conflict 'Apply failed with 1 conflict: conflict with "kubectl" using v1: .data.a' ssa "$(config_map ours 'a: "9", c: "3"')" --field-manager=other
+refuse ssa-conflict-help 'force-conflicts' ssa "$(config_map ours 'a: "9", c: "3"')" --field-manager=other
+refuse ssa-conflicts 'Apply failed with 2 conflicts: conflicts with "kubectl" using v1:' bash -c "$(declare -f config_map); config_map ours 'a: \"2\", d: \"4\"' | timeout 60 kubectl ${server[*]} -n $ns apply --server-side -f - >/dev/null; config_map ours 'a: \"9\", d: \"9\"' | timeout 60 kubectl ${server[*]} -n $ns apply --server-side --field-manager=other -f -"
+check ssa-force 'serverside-applied' ssa "$(config_map ours 'a: "9", c: "3"')" --field-manager=other --force-conflicts
+check ssa-forced-owner '"f:a":\{\}.*"f:c"' k get configmap ours --show-managed-fields -o 'jsonpath={.metadata.managedFields[?(@.manager=="other")].fieldsV1}'
+check ssa-share 'serverside-applied' ssa "$(config_map ours 'c: "3"')" --field-manager=third
+check ssa-release 'serverside-applied' ssa "$(config_map ours 'a: "9"')" --field-manager=other
+check ssa-shared-field-stays '"c":"3"' k get configmap ours -o 'jsonpath={.data}'
+check ssa-release-all 'serverside-applied' ssa "$(config_map ours '')" --field-manager=third
+check ssa-nobodys-field-goes '^\{"a":"9","d":"4"\}$' k get configmap ours -o 'jsonpath={.data}'
+check ssa-update-takes 'patched' k patch configmap ours --type=merge -p '{"data":{"a":"10"}}' --field-manager=editor
+check ssa-updater '^editor Update$' owners configmap/ours
+refuse ssa-conflict-with-updater 'conflict with "editor" using v1: .data.a' ssa "$(config_map ours 'a: "9"')" --field-manager=other
+check ssa-managed-cleared 'patched' k patch configmap ours --type=merge -p '{"metadata":{"managedFields":[{}]}}'
+check ssa-nobody-left '^$' owners configmap/ours
+check ssa-deployment 'serverside-applied' ssa "$(deployment i:1 | sed 's/name: web,/name: sided,/')"
+check ssa-list-item '"k:\{\\"name\\":\\"c\\"\}"' k get deployment sided --show-managed-fields -o json
+check ssa-port-key 'containerPort.*:80,.*protocol.*:.*TCP' k get deployment sided --show-managed-fields -o json
+check ssa-deployment-again 'same version' same_version deployment/sided ssa "$(deployment i:1 | sed 's/name: web,/name: sided,/')"
+check ssa-add-container 'serverside-applied' ssa "$(part apps/v1 Deployment sided 'spec: {template: {spec: {containers: [{name: side, image: s}]}}}')" --field-manager=sidecar
+check ssa-containers '^c side$' k get deployment sided -o 'jsonpath={.spec.template.spec.containers[*].name}'
+refuse ssa-diff 'image: s:2' ssa_diff "$(part apps/v1 Deployment sided 'spec: {template: {spec: {containers: [{name: side, image: s:2}]}}}')" --field-manager=sidecar
+check ssa-drop-container 'serverside-applied' ssa "$(part apps/v1 Deployment sided)" --field-manager=sidecar
+check ssa-containers-left '^c$' k get deployment sided -o 'jsonpath={.spec.template.spec.containers[*].name}'
+check ssa-scale 'scaled' k scale deployment sided --replicas=1
+refuse ssa-conflict-with-scale 'conflict with "kubectl" with subresource "scale" using apps/v1: .spec.replicas' ssa "$(deployment i:1 | sed 's/name: web,/name: sided,/')"
+check ssa-client-side 'created' apply_text "$(config_map mixed 'a: "1", b: "1"')"
+check ssa-client-side-owner '^kubectl-client-side-apply Update$' owners configmap/mixed
+check ssa-migrate 'serverside-applied' ssa "$(config_map mixed 'a: "2"')"
+check ssa-migrated '^kubectl Apply$' owners configmap/mixed
+check ssa-migrated-away '^0$' bash -c "timeout 60 kubectl ${server[*]} -n $ns get configmap mixed --show-managed-fields -o yaml | grep -c kubectl-client-side-apply || true"
+check ssa-migrated-data '^\{"a":"2"\}$' k get configmap mixed -o 'jsonpath={.data}'
+check ssa-client-side-goes-on 'configured' apply_text "$(config_map mixed 'a: "3"')"
+check ssa-status 'serverside-applied' ssa "$(part v1 Namespace "$ns" 'status: {conditions: [{type: example.com/Seen, status: "True"}]}')" --subresource=status --field-manager=watcher
+check ssa-isvc 'serverside-applied' ssa "$(service 'maxReplicas: 1' | sed 's/name: llm/name: sided/')"
+check ssa-isvc-again 'same version' same_version isvc/sided ssa "$(service 'maxReplicas: 1' | sed 's/name: llm/name: sided/')"
+refuse ssa-strict 'unknown field "dat"|unknown field "\.dat"' ssa "$(part v1 ConfigMap ours 'dat: {}')"
+refuse ssa-duplicate-key 'Duplicate value: \{"name":"A"\}' ssa "$(part apps/v1 Deployment sided 'spec: {template: {spec: {containers: [{name: c, image: i, env: [{name: A, value: x}, {name: A, value: y}]}]}}}')" --field-manager=twice
+check ssa-delete 'deleted' k delete configmap/ours configmap/mixed deployment/sided isvc/sided --timeout=30s
 
 ## Delete
 check finalizer 'patched' k patch configmap cm --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}'

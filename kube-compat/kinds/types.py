@@ -111,7 +111,8 @@ def main():
     for owner in sorted(order):
         schema = schemas.get(owner, {})
         package = owner.rsplit(".", 1)[0]
-        print(owner)
+        atomic = schema.get("x-kubernetes-map-type") == "atomic"
+        print(owner + " atomic" if atomic else owner)
         for number, inline, name, kind, repeated, keyed, pointer in messages[owner]:
             field = schema.get("properties", {}).get(name, {})
             if kind in SCALARS:
