@@ -452,6 +452,24 @@ static void each_service_splits_exactly_and_the_answer_names_its_revision(void *
     }
 }
 
+static void a_revision_that_is_asked_for_answers_without_taking_a_turn(void **state) {
+    struct traffic_turn *turns[2] = {traffic_turn_create(), traffic_turn_create()};
+    publish_canaries(turns);
+    for (int i = 0; i < 30; i++) {
+        AUTO_FREE char *r =
+            ask("GET", "/serving/default/one/x", "X-Inferd-Revision: new-00002\r\n", "");
+        assert_int_equal(status_of(r), 200);
+        assert_has(r, "replica=1");
+    }
+    assert_int_equal(turns[0]->next_ticket, 0);
+    AUTO_FREE char *none =
+        ask("GET", "/serving/default/one/x", "X-Inferd-Revision: new-00003\r\n", "");
+    assert_int_equal(status_of(none), 404);
+    assert_has(none, "new-00003");
+    for (int i = 0; i < 2; i++)
+        traffic_turn_unref(turns[i]);
+}
+
 /* ---- failures ---- */
 
 static void unreachable_replica_is_left_for_another(void **state) {
@@ -707,6 +725,7 @@ int main(void) {
         gateway_unit_test(client_that_leaves_ends_the_request_at_the_replica),
         gateway_unit_test(slow_client_slows_its_replica_only),
         gateway_unit_test(each_service_splits_exactly_and_the_answer_names_its_revision),
+        gateway_unit_test(a_revision_that_is_asked_for_answers_without_taking_a_turn),
         gateway_unit_test(unreachable_replica_is_left_for_another),
         gateway_unit_test(replica_that_dies_before_it_answers_is_left_once),
         gateway_unit_test(replica_that_dies_after_the_head_is_left_for_another),

@@ -17,7 +17,10 @@
  * an error event (if it stands between two events), and in every case the connection is cut, so
  * that the client cannot take the half for the whole.
  *
- * Holds: one queue per service, first come first served, bounded by queue_max. */
+ * Holds: one queue per service, first come first served, bounded by queue_max.
+ *
+ * A request that names a revision in X-Inferd-Revision goes there, whatever its share: the way to
+ * try a dark launch. It takes no turn, so the shares of the others stay exact. */
 #include "api/relay.h"
 
 #include <pthread.h>
@@ -30,7 +33,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
-static const char REVISION_HEADER[] = "X-Inferd-Revision"; /* who answered, told to the client */
+static const char REVISION_HEADER[] = "X-Inferd-Revision"; /* who is to answer; who did */
 
 enum { SIGNAL_NEW = 1, SIGNAL_GONE = 2, SIGNAL_DRAINED = 4 };
 enum { CLIENT_GONE_STATUS = 499, RETRY_AFTER_SECONDS = 2 };
@@ -564,23 +567,38 @@ static bool lists(const struct traffic_service *s, const struct traffic_replica 
     return false;
 }
 
+/* The revision that the client asks for; NULL: the shares decide. */
+static const char *asked_revision(const struct relay_request *rq) {
+    return http_header(rq->x, REVISION_HEADER);
+}
+
 static bool try_send(struct relay_request *rq, const struct traffic_service *s) {
     if (rq->avoid && !lists(s, rq->avoid)) /* if it comes back it is another process */
         traffic_replica_unref(steal(rq->avoid));
-    const struct traffic_revision *revision;
-    struct traffic_replica *replica =
-        traffic_pick_except(s, s->turn->next_ticket, rq->avoid, &revision);
+    const char *asked = asked_revision(rq);
+    const struct traffic_revision *revision = asked ? traffic_find_revision(s, asked) : NULL;
+    struct traffic_replica *replica = NULL;
+    if (revision)
+        replica = traffic_pick_within(s, revision, s->turn->next_ticket, rq->avoid);
+    else if (!asked)
+        replica = traffic_pick_except(s, s->turn->next_ticket, rq->avoid, &revision);
     if (!replica)
         return false;
-    s->turn->next_ticket++;
+    s->turn->next_ticket += !asked;
     hold_remove(rq);
     send_to(rq, replica, revision->name);
     return true;
 }
 
-/* Why a request of this service cannot be sent now and need not wait either. OK: it may wait. */
-static enum errc hopeless(const struct traffic_service *s, const char *ns, const char *name,
+/* Why a request cannot be sent to its service now and need not wait either. OK: it may wait. */
+static enum errc hopeless(const struct relay_request *rq, const struct traffic_service *s,
                           struct error *err) {
+    const char *ns = rq->ns, *name = rq->name, *asked = asked_revision(rq);
+    if (s && asked && !traffic_find_revision(s, asked))
+        return err_set(err, ERR_NOT_FOUND,
+                       "X-Inferd-Revision: InferenceService %s in namespace %s has no ready "
+                       "revision \"%.100s\"",
+                       name, ns, asked);
     if (!s)
         return err_set(err, ERR_NOT_FOUND, "InferenceService %s in namespace %s was deleted", name,
                        ns);
@@ -601,7 +619,7 @@ static void dispatch(struct relay_request *rq) {
     uint32_t num_held = h ? h->len : 0;
     if (s && !num_held && try_send(rq, s)) /* no overtaking */
         return;
-    if (hopeless(s, rq->ns, rq->name, &err)) {
+    if (hopeless(rq, s, &err)) {
         fail(rq, &err);
         return;
     }
@@ -623,10 +641,10 @@ static void serve_hold(struct relay *r, struct hold *h, const struct traffic_tab
         next = rq->hold_next;
         ASSERT(rq->hold == h);
         struct error err = ERROR_INIT;
-        if (hopeless(s, h->ns, h->name, &err))
+        if (hopeless(rq, s, &err))
             fail(rq, &err);
-        else if (!try_send(rq, s) && !rq->avoid)
-            return; /* no room; one that avoids a replica does not speak for those behind it */
+        else if (!try_send(rq, s) && !rq->avoid && !asked_revision(rq))
+            return; /* no room; one that is choosy does not speak for those behind it */
     }
 }
 

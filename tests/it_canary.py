@@ -9,7 +9,7 @@ import threading
 import urllib.parse
 import urllib.request
 
-from harness import Daemon, inference_service, run_tests, wait_for
+from harness import Daemon, inference_service, post, run_tests, wait_for
 
 V1, V2, V3 = (f"demo-predictor-0000{n}" for n in (1, 2, 3))
 LENGTHS = {"old": 512, "new": 384}  # --max-model-len tells the versions apart
@@ -148,7 +148,13 @@ def a_canary_walks_from_dark_to_promoted(program):
             warned = d.apply(manifest(LENGTHS["new"], 0))
             assert "canaryTrafficPercent" not in warned.stderr, warned.stderr
             wait_traffic(d, _00001=100, _00002=0)
-            assert ask(d, 100) == {V1: 100}  # dark: it runs and gets nothing
+            assert ask(d, 100) == {V1: 100}  # dark: it runs and gets nothing, but for who asks for it
+            for revision, expect in ((V2, 200), (V1, 200), ("demo-predictor-00009", 404)):
+                status, answer, headers = post(d.gateway + "/v1/completions",
+                                               {"model": "demo", "prompt": "Hi", "max_tokens": 1},
+                                               headers={"X-Inferd-Revision": revision})
+                assert status == expect, answer
+                assert expect == 404 or headers["X-Inferd-Revision"] == revision, headers
             d.apply(manifest(LENGTHS["new"], 20))
             wait_traffic(d, _00001=80, _00002=20)
             row = d.kubectl("get", "inferenceservice", "demo").stdout.splitlines()[1].split()

@@ -222,3 +222,18 @@ struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t t
                                      const struct traffic_revision **ret_revision) {
     return traffic_pick_except(s, ticket, NULL, ret_revision);
 }
+
+const struct traffic_revision *traffic_find_revision(const struct traffic_service *s,
+                                                     const char *name) {
+    for (uint32_t i = 0; i < s->num_revisions; i++) {
+        if (s->revisions[i].num_replicas && !strcmp(s->revisions[i].name, name))
+            return &s->revisions[i];
+    }
+    return NULL;
+}
+
+struct traffic_replica *traffic_pick_within(const struct traffic_service *s,
+                                            const struct traffic_revision *revision,
+                                            uint64_t ticket, const struct traffic_replica *except) {
+    return least_loaded(revision, s->container_concurrency, ticket, except);
+}

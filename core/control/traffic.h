@@ -87,6 +87,14 @@ struct traffic_replica *traffic_pick_except(const struct traffic_service *s, uin
                                             const struct traffic_replica *except,
                                             const struct traffic_revision **ret_revision);
 
+/* The revision of that name, with its share or without; NULL: none has ready replicas. Borrowed. */
+const struct traffic_revision *traffic_find_revision(const struct traffic_service *s,
+                                                     const char *name);
+/* The pick within one revision, whatever its share. */
+struct traffic_replica *traffic_pick_within(const struct traffic_service *s,
+                                            const struct traffic_revision *revision,
+                                            uint64_t ticket, const struct traffic_replica *except);
+
 /* NULL: no such service. Borrowed from the table. */
 const struct traffic_service *traffic_find(const struct traffic_table *table, const char *ns,
                                            const char *name);
