@@ -10,6 +10,7 @@
 
 #include "core/base/clock.h"
 #include "core/quantity.h"
+#include "kube-compat/schema_rules.h"
 
 struct walk {
     struct buf path;
@@ -132,7 +133,8 @@ static void check_string(struct walk *w, const struct schema *s, const json_t *v
                   "Invalid value: \"%.64s\": must be a time in RFC 3339 form, like "
                   "2006-01-02T15:04:05Z",
                   text);
-    if (!s->num_values || !*text) /* the empty string is the unset value everywhere */
+    /* In the built-in kinds the empty string is the unset value. */
+    if (!s->num_values || (!*text && !s->rules))
         return;
     for (uint32_t i = 0; i < s->num_values; i++) {
         if (!strcmp(text, s->values[i]))
@@ -166,13 +168,18 @@ static bool is_type_field(const char *key) {
     return !strcmp(key, "apiVersion") || !strcmp(key, "kind");
 }
 
+/* Does s keep fields that it does not name? */
+static bool is_open(const struct schema *s) {
+    return s->preserve || s->type == SCHEMA_ANY;
+}
+
 static void walk(struct walk *w, const struct schema *s, const json_t *value);
 
 static void walk_object(struct walk *w, const struct schema *s, const json_t *value) {
     const char *key;
     json_t *member;
     json_object_foreach ((json_t *)(uintptr_t)value, key, member) {
-        if (s->items) {
+        if (s->items && s->type == SCHEMA_OBJECT) {
             size_t was = push_key(w, key);
             walk(w, s->items, member);
             pop(w, was);
@@ -182,7 +189,7 @@ static void walk_object(struct walk *w, const struct schema *s, const json_t *va
         size_t was = push_name(w, key);
         if (p)
             walk(w, p->schema, member);
-        else if (w->depth != 1 || !is_type_field(key))
+        else if (!is_open(s) && (w->depth != 1 || !is_type_field(key)))
             note_unknown(w);
         pop(w, was);
     }
@@ -225,7 +232,8 @@ static bool type_fits(const struct schema *s, const json_t *value) {
 }
 
 static void walk(struct walk *w, const struct schema *s, const json_t *value) {
-    if (s->type == SCHEMA_ANY || w->depth >= SCHEMA_DEPTH_MAX)
+    bool knows = s->type != SCHEMA_ANY || s->rules || s->num_properties || s->items;
+    if (!knows || w->depth >= SCHEMA_DEPTH_MAX || (s->nullable && json_is_null(value)))
         return;
     if (json_is_null(value) && (!w->found->nulls || !strncmp(path_of(w), "metadata", 8)))
         return;
@@ -238,9 +246,9 @@ static void walk(struct walk *w, const struct schema *s, const json_t *value) {
         return;
     }
     w->depth++;
-    if (s->type == SCHEMA_OBJECT) {
+    if (json_is_object(value)) {
         walk_object(w, s, value);
-    } else if (s->type == SCHEMA_ARRAY) {
+    } else if (json_is_array(value) && s->items) {
         size_t i;
         json_t *item;
         json_array_foreach ((json_t *)(uintptr_t)value, i, item) {
@@ -253,6 +261,8 @@ static void walk(struct walk *w, const struct schema *s, const json_t *value) {
     } else if (w->found->causes && json_is_integer(value) && s->type == SCHEMA_INTEGER) {
         check_integer(w, s, value);
     }
+    if (s->rules && w->found->causes)
+        schema_rules_check(s, value, path_of(w), w->found);
     w->depth--;
 }
 
@@ -263,12 +273,13 @@ void schema_check(const struct schema *s, const json_t *value, struct schema_fin
 }
 
 static void prune(const struct schema *s, json_t *value, int depth, bool keep_nulls) {
-    if (s->type == SCHEMA_ANY || depth >= SCHEMA_DEPTH_MAX)
+    bool knows = s->type != SCHEMA_ANY || s->num_properties;
+    if (!knows || depth >= SCHEMA_DEPTH_MAX)
         return;
     if (json_is_array(value) && s->type == SCHEMA_ARRAY) {
         for (size_t i = 0; i < json_array_size(value); i++)
             prune(s->items, json_array_get(value, i), depth + 1, keep_nulls);
-    } else if (json_is_object(value) && s->type == SCHEMA_OBJECT) {
+    } else if (json_is_object(value)) {
         const char *key;
         void *next;
         json_t *member;
@@ -278,11 +289,40 @@ static void prune(const struct schema *s, json_t *value, int depth, bool keep_nu
             bool keep = keep_nulls && (depth || strcmp(key, "metadata") != 0);
             if (!inner && depth == 0 && is_type_field(key))
                 continue;
+            if (!inner && is_open(s))
+                continue;
             if (!inner || (json_is_null(member) && !keep))
                 json_object_del(value, key);
             else
                 prune(inner, member, depth + 1, keep);
         }
+    }
+}
+
+/* A null where null is no value makes room for the default. */
+static void default_property(const struct schema_property *p, json_t *object) {
+    json_t *value = json_object_get(object, p->name);
+    if (p->schema->fallback && (!value || (json_is_null(value) && !p->schema->nullable))) {
+        value = json_loads(p->schema->fallback, JSON_DECODE_ANY, NULL);
+        json_object_set_new(object, p->name, value);
+    }
+    if (value)
+        schema_default(p->schema, value);
+}
+
+void schema_default(const struct schema *s, json_t *value) {
+    if (json_is_array(value) && s->items) {
+        for (size_t i = 0; i < json_array_size(value); i++)
+            schema_default(s->items, json_array_get(value, i));
+    } else if (json_is_object(value)) {
+        for (uint32_t i = 0; i < s->num_properties; i++)
+            default_property(&s->properties[i], value);
+        const char *key;
+        json_t *member;
+        if (s->items && s->type == SCHEMA_OBJECT)
+            json_object_foreach (value, key, member) {
+                schema_default(s->items, member);
+            }
     }
 }
 

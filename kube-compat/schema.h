@@ -1,5 +1,5 @@
 /* Schemas: what the JSON of a kind may hold. One form in memory, whether it was read from a type
- * table (schema_types.c) or, later, from a user's CustomResourceDefinition.
+ * table (schema_types.c) or from a user's CustomResourceDefinition (schema_json.c).
  *
  * Everything that depends on the shape of an object walks this tree: unknown fields and pruning,
  * type checks, protobuf bodies, strategic merge, OpenAPI and `kubectl explain`. Schemas are
@@ -68,6 +68,10 @@ struct schema {
     const char *merge_key;
     bool merge_set, retain_keys, atomic;
     const char *map_keys; /* server-side apply's keys, "containerPort,protocol" */
+    /* What only a CustomResourceDefinition's schema says (schema_json.c). */
+    bool nullable, preserve;          /* preserve: fields that it does not name are kept */
+    const char *fallback;             /* the default, as JSON text; NULL: none */
+    const struct schema_rules *rules; /* schema_rules.h; NULL: none */
 };
 
 /* All named types. */
@@ -101,6 +105,9 @@ void schema_check(const struct schema *s, const json_t *value, struct schema_fin
 
 /* Drops what s does not know, and nulls (of custom resources only in metadata), from value. */
 void schema_prune(const struct schema *s, json_t *value, bool keep_nulls);
+
+/* Fills in the defaults of s where value has nothing. */
+void schema_default(const struct schema *s, json_t *value);
 
 /* "must be of type integer" wants this: "integer", "string" ... */
 const char *schema_type_name(const struct schema *s);
