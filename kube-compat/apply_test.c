@@ -21,7 +21,7 @@ static int start(void **state) {
 }
 
 static int stop(void **state) {
-    kinds_destroy(kinds);
+    kinds_unref(kinds);
     return 0;
 }
 

@@ -39,7 +39,7 @@ static enum errc read_protobuf(const struct request *rq, const struct schema *sc
     if (code)
         return code;
     if (!strcmp(envelope.kind, "DeleteOptions"))
-        schema = schema_types_find(kinds_types(rq->kube->kinds), "meta.DeleteOptions");
+        schema = schema_types_find(kinds_types(rq->kinds), "meta.DeleteOptions");
     if (!schema)
         return err_set(err, ERR_MALFORMED, "no kind \"%s\" is registered for version \"%s\"",
                        envelope.kind, envelope.api_version);

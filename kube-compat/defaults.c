@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/object.h"
+#include "kube-compat/crd.h"
 #include "kube-compat/base64.h"
 #include "core/quantity.h"
 
@@ -216,6 +217,8 @@ void defaults_new(const struct kind *kind, json_t *object) {
 
 void defaults_apply(const struct kind *kind, json_t *object, const json_t *old) {
     if (!kind->built_in) {
+        if (kind->crd)
+            schema_default(kind->schema, object);
         if (!strcmp(kind->kind, "InferenceService") && !strcmp(kind->group, "serving.kserve.io"))
             default_inference_service(object);
         return;
@@ -235,6 +238,8 @@ void defaults_apply(const struct kind *kind, json_t *object, const json_t *old) 
         default_service(object, old);
     } else if (!strcmp(kind->kind, "Secret")) {
         default_secret(object);
+    } else if (kind_is_crd(kind)) {
+        crd_default(object);
     } else if (!strcmp(kind->kind, "Namespace")) {
         const char *name = object_name(object);
         json_t *metadata = json_object_get(object, "metadata");

@@ -220,7 +220,7 @@ static void reply_document(struct request *rq, const char *content_type, json_t 
 static void aggregated_root(struct request *rq, bool core, bool beta) {
     json_t *doc = json_pack("{s:s, s:s, s:{}, s:o}", "kind", "APIGroupDiscoveryList", "apiVersion",
                             beta ? "apidiscovery.k8s.io/v2beta1" : "apidiscovery.k8s.io/v2",
-                            "metadata", "items", aggregated_items(rq->kube->kinds, core));
+                            "metadata", "items", aggregated_items(rq->kinds, core));
     reply_document(rq,
                    beta
                        ? "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
@@ -243,7 +243,7 @@ void discovery_root(struct request *rq, bool core) {
                                  "serverAddress", address ? address : ""));
         return;
     }
-    json_t *items = aggregated_items(rq->kube->kinds, false), *groups = json_array();
+    json_t *items = aggregated_items(rq->kinds, false), *groups = json_array();
     size_t i;
     json_t *item;
     json_array_foreach (items, i, item) {
@@ -257,7 +257,7 @@ void discovery_root(struct request *rq, bool core) {
 
 bool discovery_handle(struct request *rq, const char *group, const char *version) {
     if (version) {
-        json_t *resources = legacy_resources(rq->kube->kinds, group, version);
+        json_t *resources = legacy_resources(rq->kinds, group, version);
         if (!json_array_size(resources)) {
             json_decref(resources);
             return false;
@@ -268,7 +268,7 @@ bool discovery_handle(struct request *rq, const char *group, const char *version
                                  "v1", "groupVersion", gv, "resources", resources));
         return true;
     }
-    json_t *items = aggregated_items(rq->kube->kinds, false), *found = NULL;
+    json_t *items = aggregated_items(rq->kinds, false), *found = NULL;
     size_t i;
     json_t *item;
     json_array_foreach (items, i, item) {

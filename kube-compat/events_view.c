@@ -30,15 +30,28 @@ static json_t *convert(const json_t *object, size_t from, const char *api_versio
     return o;
 }
 
+/* Gives object with another apiVersion: the whole conversion between a user's versions. */
+static json_t *with_version(json_t *object, const char *api_version) {
+    const char *have = json_string_value(json_object_get(object, "apiVersion"));
+    if (have && !strcmp(have, api_version))
+        return json_incref(object);
+    json_t *o = json_copy(object);
+    json_object_set_new(o, "apiVersion", json_string(api_version));
+    return o;
+}
+
 json_t *kind_show(const struct kind *kind, json_t *stored) {
-    json_t *shown = kind->events_view ? convert(stored, 0, kind->api_version) : json_incref(stored);
+    json_t *shown = kind->events_view      ? convert(stored, 0, kind->api_version)
+                    : kind->stored_version ? with_version(stored, kind->api_version)
+                                           : json_incref(stored);
     return managed_open(shown);
 }
 
 json_t *kind_store(const struct kind *kind, json_t *shown) {
-    if (!kind->events_view)
+    if (!kind->events_view && !kind->stored_version)
         return shown;
-    json_t *o = convert(shown, 1, "v1");
+    json_t *o =
+        kind->events_view ? convert(shown, 1, "v1") : with_version(shown, kind->stored_version);
     json_decref(shown);
     return o;
 }

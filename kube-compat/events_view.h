@@ -1,4 +1,5 @@
-/* events.k8s.io/v1: the same stored Events in the newer group's words. */
+/* Views: the same stored object under another version. events.k8s.io/v1 has its own words for the
+ * core group's Events; versions of a user's kind differ in their apiVersion alone. */
 #ifndef KUBE_COMPAT_EVENTS_VIEW_H
 #define KUBE_COMPAT_EVENTS_VIEW_H
 

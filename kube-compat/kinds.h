@@ -12,11 +12,15 @@
  *   spec.x-inferd.subresources       further entries for discovery
  *   spec.x-inferd.view: events       another spelling of the core group's objects (events_view.c)
  *
- * A kind is one version of one resource. The table is immutable once made; all threads read it. */
+ * A kind is one version of one resource. A table is an immutable snapshot, shared by reference:
+ * the embedded kinds, and behind them those of users' definitions (crd.h). Whoever keeps a kind
+ * beyond a request keeps a reference to its table. */
 #ifndef KUBE_COMPAT_KINDS_H
 #define KUBE_COMPAT_KINDS_H
 
 #include "kube-compat/schema.h"
+
+struct crd;
 
 enum kind_name_rule { KIND_NAME_SUBDOMAIN, KIND_NAME_LABEL, KIND_NAME_ANY };
 
@@ -50,6 +54,9 @@ struct kind {
     const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* "spec.replicas" */
     const char *store_group;    /* first part of the store's key */
     const struct kind *storage; /* the kind whose form is stored: this one, or the viewed one */
+    const char *stored_version; /* apiVersion of what is stored; NULL: this kind's */
+    const char *warning;        /* sent with every answer (a deprecated version); NULL: none */
+    const struct crd *crd;      /* the user's definition; NULL: the kind is embedded */
     const struct schema *schema;
     struct kind_column *columns;
     uint32_t num_columns;
@@ -59,17 +66,31 @@ struct kind {
     uint32_t num_subresources;
 };
 
+/* The resource customresourcedefinitions itself? */
+bool kind_is_crd(const struct kind *kind);
+
+/* Reads names, columns, fields and subresources of one version of a definition into *ret_kind;
+ * what it points to is in the arena. The schema is left to the caller. err names `document`. */
+MUST_CHECK enum errc kind_read(struct arena *arena, const char *document, const json_t *spec,
+                               const json_t *version, struct kind *ret_kind, struct error *err);
+
 struct kinds;
 
 /* Reads the embedded documents. ERR_INVALID names the document and field: a bug in our own data. */
 MUST_CHECK enum errc kinds_create(struct kinds **ret_k, struct error *err);
-void kinds_destroy(struct kinds *k);
-DEFINE_AUTO(kinds, kinds_destroy)
+/* Gives a snapshot with the kinds of crds (a reference each) behind those of `embedded`. */
+struct kinds *kinds_extend(struct kinds *embedded, struct crd *const *crds, size_t num_crds);
+struct kinds *kinds_ref(struct kinds *k);
+void kinds_unref(struct kinds *k);
+DEFINE_AUTO(kinds, kinds_unref)
 
 size_t kinds_count(const struct kinds *k);
 const struct kind *kinds_at(const struct kinds *k, size_t index); /* in discovery order */
 const struct kind *kinds_find(const struct kinds *k, const char *group, const char *version,
                               const char *plural); /* NULL: not served */
+/* Any kind of this group with that plural or kind (either may be NULL). */
+const struct kind *kinds_named(const struct kinds *k, const char *group, const char *plural,
+                               const char *kind);
 const struct schema_types *kinds_types(const struct kinds *k);
 
 #endif

@@ -21,7 +21,7 @@ static int load(void **state) {
 }
 
 static int unload(void **state) {
-    kinds_destroy(kinds);
+    kinds_unref(kinds);
     return 0;
 }
 

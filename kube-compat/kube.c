@@ -6,9 +6,10 @@
  *       namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]]
  *
  * Order: who is it (401), may he (403), is there such a thing (404), then the verb. The rest of the
- * folder, in reading order: kinds (what is served), rest, rest_write, rest_delete (the verbs),
- * write (the pipeline of every change), schema, validate, defaults, patch_* (what objects may be),
- * watch and stream (what goes on for long), table, discovery, openapi (how clients see it). */
+ * folder, in reading order: kinds (what is served), crd and crds (what users add), rest,
+ * rest_write, rest_delete (the verbs), write (the pipeline of every change), schema, validate,
+ * defaults, patch_* (what objects may be), watch and stream (what goes on for long), table,
+ * discovery, openapi (how clients see it). */
 #include "kube-compat/kube.h"
 
 #include <stdio.h>
@@ -34,25 +35,26 @@ static enum errc no_such_path(struct error *err) {
     return err_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
 }
 
-static void drop_old_events(void *user) {
+static void every_minute(void *user) {
     struct kube *k = user;
     struct error err = ERROR_INIT;
     struct log_quoted q;
     size_t num;
     if (events_drop_old(k->opt.store, k->opt.event_ttl_seconds, clock_wall_ms(), &num, &err))
         log_warn("old events not dropped, retrying in a minute", "err=%s", log_quote(&q, err.text));
+    crds_tick(k->crds);
 }
 
 enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struct error *err) {
     AUTO(kube) k = mem_alloc(sizeof(*k));
     k->opt = *opt;
     k->opt.server_address = mem_strdup(opt->server_address);
-    enum errc code = kinds_create(&k->kinds, err);
+    enum errc code = crds_create(opt->store, &k->crds, err);
     if (!code)
-        code = stream_hub_create(drop_old_events, k, &k->hub, err);
+        code = stream_hub_create(every_minute, k, &k->hub, err);
     if (code)
         return code;
-    k->openapi = openapi_create(k->kinds);
+    k->openapi = openapi_create();
     *ret_k = steal(k);
     return OK;
 }
@@ -62,7 +64,7 @@ void kube_destroy(struct kube *k) {
         return;
     stream_hub_destroy(k->hub);
     openapi_destroy(k->openapi);
-    kinds_destroy(k->kinds);
+    crds_destroy(k->crds);
     free((char *)(uintptr_t)k->opt.server_address);
     free(k);
 }
@@ -215,6 +217,8 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") != 0 &&
         strcmp(rq->verb, "watch") != 0)
         return rq->name ? no_such_path(err) : no_such_verb(err);
+    if (rq->kind->warning)
+        json_array_append_new(rq->warnings, json_string(rq->kind->warning));
     enum errc code = read_parameters(rq, err);
     if (code)
         return code;
@@ -274,7 +278,7 @@ static enum errc serve_api(struct request *rq, const char **s, size_t num, struc
         reviews_create(rq, review);
         return OK;
     }
-    rq->kind = kinds_find(rq->kube->kinds, rq->group, rq->version, rq->resource);
+    rq->kind = kinds_find(rq->kinds, rq->group, rq->version, rq->resource);
     return rq->kind ? serve_kind(rq, err) : no_such_path(err);
 }
 
@@ -296,8 +300,10 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
 
 void kube_handle(struct http_exchange *x, void *user) {
     struct error err = ERROR_INIT;
+    struct kube *kube = user;
     struct request rq = {
-        .kube = user,
+        .kube = kube,
+        .kinds = crds_kinds(kube->crds),
         .x = x,
         .who = http_identity(x),
         .verb = "get",
@@ -309,6 +315,7 @@ void kube_handle(struct http_exchange *x, void *user) {
     /* The answer ends the exchange and with it the arena: nothing of rq but these two lists may be
      * used afterwards. */
     json_t *causes = rq.causes, *warnings = rq.warnings;
+    struct kinds *kinds = rq.kinds;
     bool api = num && (!strcmp(segments[0], "api") || !strcmp(segments[0], "apis"));
     enum errc code = impersonate(&rq, &err);
     if (!code)
@@ -317,6 +324,7 @@ void kube_handle(struct http_exchange *x, void *user) {
         request_fail(&rq, &err);
     json_decref(causes);
     json_decref(warnings);
+    kinds_unref(kinds);
 }
 
 void kube_error_body(int status, const struct error *err, const char *request_id, struct buf *out) {

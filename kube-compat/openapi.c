@@ -1,29 +1,38 @@
 /* OpenAPI documents, one a group version, written as text straight from the schemas.
  *
- * They are made when somebody asks for the first time and kept: their names carry a hash, so
- * clients may cache them for ever. What kubectl reads in them: whether PATCH of a kind knows
- * `fieldValidation` (then the server validates), and the schemas, for `explain`.
- * Version 2 is the empty document: kubectl up to 1.28 insists on it before any create or apply, and
- * zero bytes are a valid protobuf document. */
+ * They are made when somebody asks for the first time and kept until the table of kinds changes:
+ * their names carry a hash, so clients may cache them for ever. Documents with users' kinds can
+ * have megabytes and are read once per client, so of them only the hash is kept. What kubectl reads
+ * in them: whether PATCH of a kind knows `fieldValidation` (then the server validates), and the
+ * schemas, for `explain`. Version 2 is the empty document: kubectl up to 1.28 insists on it before
+ * any create or apply, and zero bytes are a valid protobuf document. */
 #include "kube-compat/openapi.h"
 
 #include <pthread.h>
 #include <stdio.h>
 
-enum { DOCUMENTS_MAX = 64, SCHEMAS_MAX = 2048 };
+#include "kube-compat/schema_rules.h"
+
+enum { SCHEMAS_MAX = 2048 };
 
 struct document {
     char *name; /* "api/v1", "apis/apps/v1" */
-    char *text;
+    char *text; /* NULL: made anew for each request */
     size_t len;
     char hash[20];
 };
 
+/* The documents of one table of kinds. Immutable once made; shared by reference. */
+struct documents {
+    _Atomic uint32_t refs;
+    struct kinds *kinds; /* a reference */
+    struct document *all;
+    size_t num;
+};
+
 struct openapi {
-    const struct kinds *kinds;
-    pthread_mutex_t lock; /* over the making; afterwards the documents never change */
-    struct document documents[DOCUMENTS_MAX];
-    size_t num_documents;
+    pthread_mutex_t lock; /* over the pointer */
+    struct documents *current;
 };
 
 struct writer {
@@ -32,9 +41,20 @@ struct writer {
     size_t num_named;
 };
 
-struct openapi *openapi_create(const struct kinds *kinds) {
+static void documents_unref(struct documents *d) {
+    if (!d || --d->refs)
+        return;
+    for (size_t i = 0; i < d->num; i++) {
+        free(d->all[i].name);
+        free(d->all[i].text);
+    }
+    free(d->all);
+    kinds_unref(d->kinds);
+    free(d);
+}
+
+struct openapi *openapi_create(void) {
     struct openapi *o = mem_alloc(sizeof(*o));
-    o->kinds = kinds;
     pthread_mutex_init(&o->lock, NULL);
     return o;
 }
@@ -42,10 +62,7 @@ struct openapi *openapi_create(const struct kinds *kinds) {
 void openapi_destroy(struct openapi *o) {
     if (!o)
         return;
-    for (size_t i = 0; i < o->num_documents; i++) {
-        free(o->documents[i].name);
-        free(o->documents[i].text);
-    }
+    documents_unref(o->current);
     pthread_mutex_destroy(&o->lock);
     free(o);
 }
@@ -100,6 +117,83 @@ static void put_merge(struct buf *out, const struct schema *s) {
     }
 }
 
+static void put_schema(struct writer *w, const struct schema *s, const char *description);
+
+static void put_list(struct writer *w, const char *name, const struct schema_list *list) {
+    if (!list->num)
+        return;
+    buf_printf(w->out, ",\"%s\":[", name);
+    for (uint32_t i = 0; i < list->num; i++) {
+        if (i)
+            buf_putc(w->out, ',');
+        put_schema(w, list->all[i], NULL);
+    }
+    buf_putc(w->out, ']');
+}
+
+static void put_sizes(struct buf *out, const struct schema *s) {
+    const char *what = s->type == SCHEMA_STRING  ? "Length"
+                       : s->type == SCHEMA_ARRAY ? "Items"
+                                                 : "Properties";
+    if (s->rules->min_size >= 0)
+        buf_printf(out, ",\"min%s\":%lld", what, (long long)s->rules->min_size);
+    if (s->rules->max_size >= 0)
+        buf_printf(out, ",\"max%s\":%lld", what, (long long)s->rules->max_size);
+}
+
+/* What only users' schemas say, behind what all schemas say. */
+static void put_rules(struct writer *w, const struct schema *s) {
+    struct buf *out = w->out;
+    if (s->nullable)
+        buf_puts(out, ",\"nullable\":true");
+    if (s->preserve)
+        buf_puts(out, ",\"x-kubernetes-preserve-unknown-fields\":true");
+    if (s->fallback)
+        buf_printf(out, ",\"default\":%s", s->fallback);
+    if (!s->rules)
+        return;
+    const struct schema_rules *rules = s->rules;
+    if (rules->pattern) {
+        buf_puts(out, ",\"pattern\":");
+        put_string(out, rules->pattern);
+    }
+    if (rules->allowed)
+        buf_printf(out, ",\"enum\":%s", rules->allowed);
+    if (rules->has_minimum)
+        buf_printf(out, ",\"minimum\":%.17g%s", rules->minimum,
+                   rules->exclusive_minimum ? ",\"exclusiveMinimum\":true" : "");
+    if (rules->has_maximum)
+        buf_printf(out, ",\"maximum\":%.17g%s", rules->maximum,
+                   rules->exclusive_maximum ? ",\"exclusiveMaximum\":true" : "");
+    if (rules->multiple_of > 0)
+        buf_printf(out, ",\"multipleOf\":%.17g", rules->multiple_of);
+    put_sizes(out, s);
+    put_list(w, "oneOf", &rules->one_of);
+    put_list(w, "anyOf", &rules->any_of);
+    put_list(w, "allOf", &rules->all_of);
+    if (rules->never) {
+        buf_puts(out, ",\"not\":");
+        put_schema(w, rules->never, NULL);
+    }
+}
+
+static void put_required(struct buf *out, const struct schema *s) {
+    bool first = true;
+    for (uint32_t i = 0; i < s->num_properties; i++) {
+        if (!s->properties[i].required)
+            continue;
+        buf_printf(out, "%s\"%s\"", first ? ",\"required\":[" : ",", s->properties[i].name);
+        first = false;
+    }
+    for (const char **name = s->rules ? s->rules->required : NULL; name && *name; name++) {
+        buf_puts(out, first ? ",\"required\":[" : ",");
+        put_string(out, *name);
+        first = false;
+    }
+    if (!first)
+        buf_putc(out, ']');
+}
+
 static void put_schema(struct writer *w, const struct schema *s, const char *description) {
     struct buf *out = w->out;
     if (s->name) {
@@ -110,6 +204,8 @@ static void put_schema(struct writer *w, const struct schema *s, const char *des
         buf_printf(out, "{%s\"oneOf\":[{\"type\":\"string\"},{\"type\":\"%s\"}]",
                    s->format == SCHEMA_QUANTITY ? "" : "\"format\":\"int-or-string\",",
                    s->format == SCHEMA_QUANTITY ? "number" : "integer");
+    } else if (s->type == SCHEMA_ANY && (s->rules || s->num_properties || s->preserve)) {
+        buf_puts(out, "{\"description\":\"\""); /* a judging schema has no type */
     } else if (s->type == SCHEMA_ANY) {
         buf_puts(out, "{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true");
     } else {
@@ -125,9 +221,25 @@ static void put_schema(struct writer *w, const struct schema *s, const char *des
         buf_puts(out, s->type == SCHEMA_ARRAY ? ",\"items\":" : ",\"additionalProperties\":");
         put_schema(w, s->items, NULL);
     }
-    for (uint32_t i = 0; i < s->num_values; i++)
-        buf_printf(out, "%s\"%s\"%s", i ? "," : ",\"enum\":[", s->values[i],
-                   i + 1 == s->num_values ? "]" : "");
+    for (uint32_t i = 0; i < s->num_values; i++) {
+        buf_puts(out, i ? "," : ",\"enum\":[");
+        put_string(out, s->values[i]);
+        if (i + 1 == s->num_values)
+            buf_putc(out, ']');
+    }
+    if (s->num_properties) { /* of a user's schema: a named type is a reference */
+        put_required(out, s);
+        for (uint32_t i = 0; i < s->num_properties; i++) {
+            buf_puts(out, i ? "," : ",\"properties\":{");
+            put_string(out, s->properties[i].name);
+            buf_putc(out, ':');
+            put_schema(w, s->properties[i].schema, s->properties[i].description);
+        }
+        buf_putc(out, '}');
+    } else if (s->rules) {
+        put_required(out, s);
+    }
+    put_rules(w, s);
     if (s->has_min)
         buf_printf(out, ",\"minimum\":%lld", (long long)s->min);
     if (s->has_max)
@@ -155,24 +267,21 @@ static void put_named(struct writer *w, const struct kinds *kinds, const struct 
     const struct kind *k = kind_of(kinds, s);
     buf_printf(out, "\"%s\":{\"type\":\"object\"", s->name);
     put_description(out, s->description);
-    bool first = true;
-    for (uint32_t i = 0; i < s->num_properties; i++) {
-        if (!s->properties[i].required)
-            continue;
-        buf_printf(out, "%s\"%s\"", first ? ",\"required\":[" : ",", s->properties[i].name);
-        first = false;
-    }
-    buf_puts(out, first ? ",\"properties\":{" : "],\"properties\":{");
+    put_required(out, s);
+    buf_puts(out, ",\"properties\":{");
     if (k)
         buf_puts(out, "\"apiVersion\":{\"type\":\"string\",\"description\":\"The versioned schema "
                       "of this object.\"},\"kind\":{\"type\":\"string\",\"description\":\"The kind "
                       "of this object.\"}");
     for (uint32_t i = 0; i < s->num_properties; i++) {
         const struct schema_property *p = &s->properties[i];
-        buf_printf(out, "%s\"%s\":", i || k ? "," : "", p->name);
+        buf_puts(out, i || k ? "," : "");
+        put_string(out, p->name);
+        buf_putc(out, ':');
         put_schema(w, p->schema, p->description);
     }
     buf_putc(out, '}');
+    put_rules(w, s);
     if (k) {
         buf_puts(out, ",\"x-kubernetes-group-version-kind\":[");
         put_gvk(out, k);
@@ -219,67 +328,102 @@ static void put_paths(struct buf *out, const struct kind *k, bool first) {
     buf_putc(out, '}');
 }
 
-static void make_document(struct openapi *o, const struct kind *of) {
-    struct document *d = &o->documents[o->num_documents++];
-    d->name = mem_printf("%s/%s", *of->group ? "apis" : "api", of->api_version);
-    struct buf out = BUF_INIT;
+/* Writes the document of of's group version. */
+static void put_document(struct buf *out, const struct kinds *kinds, const char *api_version) {
     AUTO_FREE struct writer *w = mem_alloc(sizeof(*w));
-    w->out = &out;
-    buf_printf(&out,
+    w->out = out;
+    buf_printf(out,
                "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"inferd\",\"version\":\"%s\"},"
                "\"paths\":{",
                INFERD_VERSION);
-    for (size_t i = 0; i < kinds_count(o->kinds); i++) {
-        const struct kind *k = kinds_at(o->kinds, i);
-        if (strcmp(k->api_version, of->api_version) != 0)
+    for (size_t i = 0; i < kinds_count(kinds); i++) {
+        const struct kind *k = kinds_at(kinds, i);
+        if (strcmp(k->api_version, api_version) != 0 || w->num_named == SCHEMAS_MAX)
             continue;
-        put_paths(&out, k, w->num_named == 0);
+        put_paths(out, k, w->num_named == 0);
         w->named[w->num_named++] = k->schema;
     }
-    buf_puts(&out, "},\"components\":{\"schemas\":{");
+    buf_puts(out, "},\"components\":{\"schemas\":{");
     for (size_t i = 0; i < w->num_named; i++) { /* grows while it is written */
         if (i)
-            buf_putc(&out, ',');
-        put_named(w, o->kinds, w->named[i]);
+            buf_putc(out, ',');
+        put_named(w, kinds, w->named[i]);
     }
-    buf_puts(&out, "}}}");
-    d->len = out.len;
-    d->text = buf_steal(&out);
-    uint64_t hash = 14695981039346656037u;
-    for (const char *p = d->text; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    snprintf(d->hash, sizeof(d->hash), "%016llX", (unsigned long long)hash);
+    buf_puts(out, "}}}");
 }
 
-static struct document *find_document(struct openapi *o, const char *name) {
-    for (size_t i = 0; i < o->num_documents; i++) {
-        if (!strcmp(o->documents[i].name, name))
-            return &o->documents[i];
+static void add_document(struct documents *d, const struct kind *of) {
+    struct document *doc = &d->all[d->num++];
+    doc->name = mem_printf("%s/%s", *of->group ? "apis" : "api", of->api_version);
+    struct buf out = BUF_INIT;
+    put_document(&out, d->kinds, of->api_version);
+    uint64_t hash = 14695981039346656037u;
+    for (const char *p = out.data; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    snprintf(doc->hash, sizeof(doc->hash), "%016llX", (unsigned long long)hash);
+    bool users = false;
+    for (size_t i = 0; i < kinds_count(d->kinds); i++) {
+        const struct kind *k = kinds_at(d->kinds, i);
+        users = users || (k->crd && !strcmp(k->api_version, of->api_version));
+    }
+    if (!users) {
+        doc->len = out.len;
+        doc->text = buf_steal(&out);
+    }
+    buf_deinit(&out);
+}
+
+static const struct document *find_document(const struct documents *d, const char *name) {
+    for (size_t i = 0; i < d->num; i++) {
+        if (!strcmp(d->all[i].name, name))
+            return &d->all[i];
     }
     return NULL;
 }
 
-static void make_all(struct openapi *o) {
-    pthread_mutex_lock(&o->lock);
-    bool made = o->num_documents > 0;
-    for (size_t i = 0; !made && i < kinds_count(o->kinds); i++) {
-        const struct kind *k = kinds_at(o->kinds, i);
-        char name[256];
+static struct documents *make_documents(struct kinds *kinds) {
+    struct documents *d = mem_alloc(sizeof(*d));
+    d->refs = 1;
+    d->kinds = kinds_ref(kinds);
+    d->all = mem_array(kinds_count(kinds), sizeof(d->all[0]));
+    for (size_t i = 0; i < kinds_count(kinds); i++) {
+        const struct kind *k = kinds_at(kinds, i);
+        char name[512];
         snprintf(name, sizeof(name), "%s/%s", *k->group ? "apis" : "api", k->api_version);
-        if (!find_document(o, name) && o->num_documents < DOCUMENTS_MAX)
-            make_document(o, k);
+        if (!find_document(d, name))
+            add_document(d, k);
     }
-    pthread_mutex_unlock(&o->lock);
+    return d;
 }
 
-static void reply_index(struct request *rq) {
-    const struct openapi *o = rq->kube->openapi;
+/* Gives a reference to the documents of a table; two threads that come first both make them. */
+static struct documents *documents_of(struct openapi *o, struct kinds *kinds) {
+    pthread_mutex_lock(&o->lock);
+    struct documents *d = o->current;
+    if (d && d->kinds == kinds)
+        d->refs++;
+    else
+        d = NULL;
+    pthread_mutex_unlock(&o->lock);
+    if (d)
+        return d;
+    d = make_documents(kinds);
+    d->refs++;
+    pthread_mutex_lock(&o->lock);
+    struct documents *was = o->current;
+    o->current = d;
+    pthread_mutex_unlock(&o->lock);
+    documents_unref(was);
+    return d;
+}
+
+static void reply_index(struct request *rq, const struct documents *d) {
     json_t *paths = json_object();
-    for (size_t i = 0; i < o->num_documents; i++)
-        json_object_set_new(paths, o->documents[i].name,
-                            json_pack("{s:o}", "serverRelativeURL",
-                                      json_sprintf("/openapi/v3/%s?hash=%s", o->documents[i].name,
-                                                   o->documents[i].hash)));
+    for (size_t i = 0; i < d->num; i++)
+        json_object_set_new(
+            paths, d->all[i].name,
+            json_pack("{s:o}", "serverRelativeURL",
+                      json_sprintf("/openapi/v3/%s?hash=%s", d->all[i].name, d->all[i].hash)));
     json_t *index = json_pack("{s:o}", "paths", paths);
     http_reply_json(rq->x, 200, index);
     json_decref(index);
@@ -300,10 +444,15 @@ static void reply_document(struct request *rq, const struct document *d) {
     http_set_header(rq->x, "Vary", "Accept");
     http_set_header(rq->x, "Cache-Control", hash && *hash ? "public, immutable" : "no-cache");
     const char *have = http_header(rq->x, "If-None-Match");
-    if (have && !strcmp(have, tag))
+    if (have && !strcmp(have, tag)) {
         http_reply(rq->x, 304, "application/json", "", 0);
-    else
+    } else if (d->text) {
         http_reply(rq->x, 200, "application/json", d->text, d->len);
+    } else {
+        AUTO_BUF text = BUF_INIT;
+        put_document(&text, rq->kinds, strchr(d->name, '/') + 1);
+        http_reply(rq->x, 200, "application/json", text.data, text.len);
+    }
 }
 
 static void reply_v2(struct request *rq) {
@@ -325,13 +474,13 @@ bool openapi_handle(struct request *rq, const char *path) {
     }
     if (strncmp(path, "/openapi/v3", 11) != 0 || (path[11] && path[11] != '/'))
         return false;
-    make_all(rq->kube->openapi);
-    if (!path[11] || !path[12]) {
-        reply_index(rq);
-        return true;
-    }
-    const struct document *d = find_document(rq->kube->openapi, path + 12);
-    if (d)
+    struct documents *all = documents_of(rq->kube->openapi, rq->kinds);
+    bool index = !path[11] || !path[12];
+    const struct document *d = index ? NULL : find_document(all, path + 12);
+    if (index)
+        reply_index(rq, all);
+    else if (d)
         reply_document(rq, d);
-    return d != NULL;
+    documents_unref(all);
+    return index || d;
 }

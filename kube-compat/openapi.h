@@ -4,7 +4,7 @@
 
 #include "kube-compat/request.h"
 
-struct openapi *openapi_create(const struct kinds *kinds); /* borrows kinds */
+struct openapi *openapi_create(void);
 void openapi_destroy(struct openapi *o);
 
 /* Answers /openapi/v2, /openapi/v3 and /openapi/v3/GROUPVERSION. False: no such document. */

@@ -4,14 +4,37 @@
 #include <stdio.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/yaml.h"
 #include "core/object.h"
 #include "kube-compat/status.h"
 #include "kube-compat/table.h"
 
+enum { WARNINGS_BYTES_MAX = 4096 };
+
+/* Clients refuse answers whose headers are too long: what does not fit goes to the log. */
+static void add_warnings(struct request *rq) {
+    size_t bytes = 0, num = json_array_size(rq->warnings), i = 0;
+    for (; i < num && bytes < WARNINGS_BYTES_MAX; i++) {
+        const char *text = json_string_value(json_array_get(rq->warnings, i));
+        bytes += strlen(text);
+        http_add_warning(rq->x, text);
+    }
+    if (i == num)
+        return;
+    char more[64];
+    snprintf(more, sizeof(more), "%zu more warnings are in the server's log", num - i);
+    http_add_warning(rq->x, more);
+    for (; i < num; i++) {
+        struct log_quoted q;
+        log_warn("warning to a client", "resource=%s name=%s text=%s", rq->resource,
+                 rq->name ? rq->name : "",
+                 log_quote(&q, json_string_value(json_array_get(rq->warnings, i))));
+    }
+}
+
 static void send(struct request *rq, int status, const json_t *body) {
-    for (size_t i = 0; i < json_array_size(rq->warnings); i++)
-        http_add_warning(rq->x, json_string_value(json_array_get(rq->warnings, i)));
+    add_warnings(rq);
     http_set_header(rq->x, "Cache-Control", "no-cache, private");
     http_reply_json(rq->x, status, body);
 }

@@ -4,6 +4,7 @@
 #define KUBE_COMPAT_REQUEST_H
 
 #include "kube-compat/accept.h"
+#include "kube-compat/crds.h"
 #include "kube-compat/kinds.h"
 #include "kube-compat/kube.h"
 
@@ -12,7 +13,7 @@ struct openapi;
 
 struct kube {
     struct kube_options opt;
-    struct kinds *kinds;
+    struct crds *crds;
     struct stream_hub *hub;
     struct openapi *openapi;
 };
@@ -21,6 +22,7 @@ enum field_validation { FIELD_VALIDATION_WARN, FIELD_VALIDATION_STRICT, FIELD_VA
 
 struct request {
     struct kube *kube;
+    struct kinds *kinds; /* the table in force when the request came */
     struct http_exchange *x;
     const struct auth_identity *who; /* NULL: the server runs without authentication */
     const char *verb; /* get list watch create update patch delete deletecollection */

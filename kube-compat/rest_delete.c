@@ -14,6 +14,7 @@
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
 #include "kube-compat/status.h"
+#include "kube-compat/write.h"
 
 enum { DELETE_TRIES_MAX = 64, POD_GRACE_SECONDS = 30 };
 
@@ -161,6 +162,8 @@ static enum errc delete_once(struct request *rq, const struct delete_options *op
         add_finalizer(work, "foregroundDeletion");
     else if (opt->orphan && !object_deleting(work))
         add_finalizer(work, "orphan");
+    if (kind_is_crd(rq->kind) && !object_deleting(work))
+        add_finalizer(work, CRD_FINALIZER);
     int64_t grace = grace_of(rq->kind, opt, work);
     bool waits = json_array_size(object_at(work, "metadata.finalizers")) || grace > 0 ||
                  is_built_in(rq->kind, "namespaces");
@@ -180,6 +183,8 @@ static enum errc delete_once(struct request *rq, const struct delete_options *op
         return request_not_found(rq, err);
     if (code == ERR_CONFLICT)
         return request_conflict(rq, err);
+    if (!code)
+        write_done(rq);
     if (!code)
         *ret_object = json_incref(stored->json);
     return code;
@@ -274,8 +279,7 @@ void rest_delete_collection(struct request *rq) {
 void rest_eviction(struct request *rq) {
     struct error err = ERROR_INIT;
     json_t *body = NULL, *object = NULL;
-    const struct schema *schema =
-        schema_types_find(kinds_types(rq->kube->kinds), "policy.v1.Eviction");
+    const struct schema *schema = schema_types_find(kinds_types(rq->kinds), "policy.v1.Eviction");
     struct delete_options opt = {.grace_seconds = -1};
     bool gone;
     enum errc code = body_read(rq, schema, NULL, &body, &err);

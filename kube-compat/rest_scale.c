@@ -26,7 +26,9 @@ static json_t *scale_of(const struct kind *kind, const json_t *o) {
     }
     json_t *status =
         json_pack("{s:I}", "replicas", (json_int_t)object_int(o, kind->scale_status_path, 0));
-    json_t *selector = table_cell("label-selector", o, 0);
+    /* A user's kind has its selector as text; the built-in ones have it in their own form. */
+    json_t *selector = kind->crd ? json_incref(object_at(o, kind->scale_selector_path))
+                                 : table_cell("label-selector", o, 0);
     if (json_is_string(selector) && strcmp(json_string_value(selector), "<none>") != 0)
         json_object_set(status, "selector", selector);
     json_decref(selector);
@@ -57,7 +59,7 @@ static enum errc wanted_scale(struct request *rq, const json_t *current, json_t 
                               struct error *err) {
     if (!strcmp(rq->verb, "update")) {
         const struct schema *schema =
-            schema_types_find(kinds_types(rq->kube->kinds), "autoscaling.v1.Scale");
+            schema_types_find(kinds_types(rq->kinds), "autoscaling.v1.Scale");
         enum errc code = body_read(rq, schema, NULL, ret_scale, err);
         if (!code && !*ret_scale)
             code = err_set(err, ERR_MALFORMED, "the request has no body; a Scale is expected");

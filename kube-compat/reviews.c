@@ -128,7 +128,7 @@ static enum errc check_spec(struct request *rq, const struct review *review, con
 void reviews_create(struct request *rq, const struct review *review) {
     struct error err = ERROR_INIT;
     json_t *body = NULL;
-    const struct schema *schema = schema_types_find(kinds_types(rq->kube->kinds), review->type);
+    const struct schema *schema = schema_types_find(kinds_types(rq->kinds), review->type);
     enum errc code = body_read(rq, schema, NULL, &body, &err);
     if (!code && !body)
         body = json_object();

@@ -15,7 +15,7 @@
 #include "core/object.h"
 #include "kube-compat/schema_rules.h"
 
-enum { WARNINGS_MAX = 128 };
+enum { WARNINGS_MAX = 256 };
 
 struct entry {
     const void *data;
@@ -26,7 +26,7 @@ struct schema_pool {
     struct arena *arena;
     struct entry *table; /* open addressing; cap is a power of two */
     size_t num, cap;
-    struct pattern **patterns;
+    struct schema_pattern **patterns;
     const char **pattern_texts;
     size_t num_patterns, num_nodes;
 };
@@ -45,7 +45,7 @@ struct schema_pool *schema_pool_create(void) {
     pool->arena = arena_create();
     pool->cap = 1024;
     pool->table = mem_array(pool->cap, sizeof(*pool->table));
-    pool->patterns = mem_array(SCHEMA_JSON_PATTERNS_MAX, sizeof(struct pattern *));
+    pool->patterns = mem_array(SCHEMA_JSON_PATTERNS_MAX, sizeof(struct schema_pattern *));
     pool->pattern_texts = mem_array(SCHEMA_JSON_PATTERNS_MAX, sizeof(const char *));
     return pool;
 }
@@ -63,7 +63,7 @@ void schema_pool_destroy(struct schema_pool *pool) {
     if (!pool)
         return;
     for (size_t i = 0; i < pool->num_patterns; i++)
-        pattern_destroy(pool->patterns[i]);
+        schema_pattern_destroy(pool->patterns[i]);
     free(pool->patterns);
     free(pool->pattern_texts);
     free(pool->table);
@@ -155,7 +155,7 @@ static void warn(struct reader *r, const char *what) {
 
 static const struct schema *read_node(struct reader *r, const json_t *o, bool judges);
 
-static const struct pattern *read_pattern(struct reader *r, const char *text) {
+static const struct schema_pattern *read_pattern(struct reader *r, const char *text) {
     struct schema_pool *pool = r->pool;
     for (size_t i = 0; i < pool->num_patterns; i++) {
         if (pool->pattern_texts[i] == text) /* interned */
@@ -166,8 +166,8 @@ static const struct pattern *read_pattern(struct reader *r, const char *text) {
         refuse(r, CAUSE_INVALID, "pattern", "Invalid value: there are more than 1024 patterns");
         return NULL;
     }
-    struct pattern *p;
-    if (pattern_create(text, &p, &err)) {
+    struct schema_pattern *p;
+    if (schema_pattern_create(text, &p, &err)) {
         AUTO_FREE char *message =
             mem_printf("Invalid value: \"%.200s\": must be a valid regular expression, but isn't: "
                        "%s",
@@ -192,13 +192,14 @@ static struct schema_list read_list(struct reader *r, const json_t *o, const cha
         all[i] = read_node(r, json_array_get(list, i), true);
         pop(r, was);
     }
-    result.all = (const struct schema **)(uintptr_t)intern(
-        r->pool, (const void *)all, num * sizeof(const struct schema *));
+    result.all = (const struct schema **)(uintptr_t)intern(r->pool, (const void *)all,
+                                                           num * sizeof(const struct schema *));
     return result;
 }
 
 /* Bound of a size: -1 when absent. */
-static int64_t size_bound(struct reader *r, const json_t *o, const char *member, int64_t otherwise) {
+static int64_t size_bound(struct reader *r, const json_t *o, const char *member,
+                          int64_t otherwise) {
     const json_t *v = json_object_get(o, member);
     if (!v)
         return otherwise;
@@ -266,11 +267,15 @@ static void read_required(struct reader *r, const json_t *o, struct schema_rules
                                                            (num + 1) * sizeof(const char *));
 }
 
+static bool says_anything(const struct schema_rules *r) {
+    return r->pattern || r->allowed || r->required || r->has_minimum || r->has_maximum ||
+           r->multiple_of > 0 || r->unique || r->min_size >= 0 || r->max_size >= 0 ||
+           r->one_of.num || r->any_of.num || r->all_of.num || r->never;
+}
+
 static void read_rules(struct reader *r, const json_t *o, struct schema *s) {
-    struct schema_rules rules, none;
+    struct schema_rules rules;
     memset(&rules, 0, sizeof(rules)); /* padding too: it is compared as bytes */
-    memset(&none, 0, sizeof(none));
-    none.min_size = none.max_size = -1;
     read_sizes(r, o, &rules);
     read_numbers(o, &rules);
     read_required(r, o, &rules);
@@ -291,7 +296,7 @@ static void read_rules(struct reader *r, const json_t *o, struct schema *s) {
         pop(r, was);
     }
     read_enum(r, o, s, &rules);
-    if (s->num_values || memcmp(&rules, &none, sizeof(rules)) != 0)
+    if (s->num_values || says_anything(&rules))
         s->rules = intern(r->pool, &rules, sizeof(rules));
 }
 
@@ -466,10 +471,9 @@ static void read_default(struct reader *r, const json_t *o, struct schema *s) {
 }
 
 static void check_keywords(struct reader *r, const json_t *o) {
-    static const char *const forbidden[] = {"$ref",         "definitions",     "dependencies",
-                                            "deprecated",   "discriminator",   "readOnly",
-                                            "writeOnly",    "xml",             "patternProperties",
-                                            "additionalItems"};
+    static const char *const forbidden[] = {
+        "$ref",     "definitions", "dependencies", "deprecated",        "discriminator",
+        "readOnly", "writeOnly",   "xml",          "patternProperties", "additionalItems"};
     for (size_t i = 0; i < ARRAY_LEN(forbidden); i++) {
         if (json_object_get(o, forbidden[i]))
             refuse(r, CAUSE_FORBIDDEN, forbidden[i], "Forbidden: is not supported");
@@ -481,9 +485,8 @@ static void check_keywords(struct reader *r, const json_t *o) {
     const json_t *cel = json_object_get(o, "x-kubernetes-validations");
     for (size_t i = 0; i < json_array_size(cel); i++) {
         const char *rule = object_str(json_array_get(cel, i), "rule");
-        AUTO_FREE char *text =
-            mem_printf("x-kubernetes-validations[%zu] is not evaluated: %.160s", i,
-                       rule ? rule : "(no rule)");
+        AUTO_FREE char *text = mem_printf("x-kubernetes-validations[%zu] is not evaluated: %.100s",
+                                          i, rule ? rule : "(no rule)");
         warn(r, text);
     }
 }

@@ -177,7 +177,7 @@ void schema_rules_check(const struct schema *s, const json_t *value, const char 
     if (r->unique && json_is_array(value))
         unique_check(s, value, path, f->causes);
     if (r->compiled && json_is_string(value) &&
-        !pattern_match(r->compiled, json_string_value(value), json_string_length(value)))
+        !schema_pattern_match(r->compiled, json_string_value(value), json_string_length(value)))
         cause_add(f->causes, CAUSE_INVALID, path,
                   "Invalid value: \"%.100s\": %s in body should match '%s'",
                   json_string_value(value), path, r->pattern);

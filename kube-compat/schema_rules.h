@@ -2,7 +2,7 @@
 #ifndef KUBE_COMPAT_SCHEMA_RULES_H
 #define KUBE_COMPAT_SCHEMA_RULES_H
 
-#include "kube-compat/pattern.h"
+#include "kube-compat/schema_pattern.h"
 #include "kube-compat/schema.h"
 
 struct schema_list {
@@ -12,12 +12,12 @@ struct schema_list {
 
 struct schema_rules {
     const char *pattern;
-    const struct pattern *compiled;
+    const struct schema_pattern *compiled;
     const char *allowed;   /* JSON text of the enum, when it is not of strings alone */
     const char **required; /* fields that the schema does not describe itself; NULL-terminated */
     double minimum, maximum, multiple_of; /* multiple_of 0: none */
     bool has_minimum, has_maximum, exclusive_minimum, exclusive_maximum;
-    bool unique;              /* no two items of a set, or of a map's keys, are equal */
+    bool unique;                /* no two items of a set, or of a map's keys, are equal */
     int64_t min_size, max_size; /* characters, items or properties; -1: none */
     struct schema_list one_of, any_of, all_of;
     const struct schema *never; /* `not` */

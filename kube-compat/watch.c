@@ -30,6 +30,7 @@ enum {
 };
 
 struct watch {
+    struct kinds *kinds; /* a reference, for kind */
     const struct kind *kind;
     struct filter filter;
     struct store_watch *source;
@@ -50,6 +51,7 @@ static void watch_destroy(void *user) {
     store_watch_close(w->source);
     store_list_deinit(&w->initial);
     filter_deinit(&w->filter);
+    kinds_unref(w->kinds);
     buf_deinit(&w->pending);
     free(w);
 }
@@ -271,6 +273,7 @@ void watch_start(struct request *rq) {
     struct error err = ERROR_INIT;
     struct stream *s = NULL;
     struct watch *w = mem_alloc(sizeof(*w));
+    w->kinds = kinds_ref(rq->kinds);
     w->kind = rq->kind;
     w->bookmarks = http_query_bool(rq->x, "allowWatchBookmarks");
     w->form =

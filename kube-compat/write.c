@@ -13,6 +13,7 @@
 #include "core/base/clock.h"
 #include "core/object.h"
 #include "kube-compat/body.h"
+#include "kube-compat/crd.h"
 #include "kube-compat/validate.h"
 
 enum { GENERATE_TRIES_MAX = 8 };
@@ -125,6 +126,8 @@ static enum errc validate(struct request *rq, const json_t *object, const json_t
     validate_object(rq->kind, object, rq->causes);
     if (old)
         validate_update(rq->kind, object, old, rq->causes);
+    if (kind_is_crd(rq->kind) && !json_array_size(rq->causes))
+        return crds_admit(rq->kube->crds, object, old, rq->causes, rq->warnings, err);
     if (json_array_size(rq->causes))
         return err_set(err, ERR_INVALID, "%s is invalid", rq->kind->kind);
     return OK;
@@ -243,6 +246,11 @@ static void settle_name(json_t *metadata) {
     json_object_set_new(metadata, "name", json_sprintf("%.58s%s", prefix, suffix));
 }
 
+void write_done(const struct request *rq) {
+    if (kind_is_crd(rq->kind) || (rq->kind->crd && crd_deleting(rq->kind->crd)))
+        crds_changed(rq->kube->crds);
+}
+
 static enum errc store_new(struct request *rq, json_t *object, json_t **ret_object,
                            struct error *err) {
     struct object_key key;
@@ -261,6 +269,8 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
     if (code == ERR_EXISTS)
         return request_exists(rq, name, err);
     if (!code)
+        write_done(rq);
+    if (!code)
         *ret_object = json_incref(stored->json);
     return code;
 }
@@ -268,6 +278,9 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
 enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, struct error *err) {
     enum errc code = check_namespace(rq, err);
     json_t *sent = detach_managed(object);
+    if (!code && rq->kind->crd && crd_deleting(rq->kind->crd))
+        code = err_set(err, ERR_METHOD,
+                       "create not allowed while custom resource definition is terminating");
     if (!code)
         code = prepare_new(rq, object, err);
     bool generated = !object_name(object) || !*object_name(object);
@@ -418,6 +431,8 @@ static enum errc store_change(struct request *rq, struct store_object *old, json
         *ret_retry = !has_version;
         return code == ERR_CONFLICT ? request_conflict(rq, err) : request_not_found(rq, err);
     }
+    if (!code)
+        write_done(rq);
     if (!code)
         *ret_object = json_incref(stored->json);
     return code;

@@ -32,4 +32,7 @@ MUST_CHECK enum errc write_update(struct request *rq, struct store_object *old, 
                                   enum write_scope scope, json_t **ret_object, bool *ret_retry,
                                   struct error *err);
 
+/* After a write or delete reached the store: what is served may have changed with it. */
+void write_done(const struct request *rq);
+
 #endif

@@ -326,6 +326,92 @@ check ssa-isvc-again 'same version' same_version isvc/sided ssa "$(service 'maxR
 refuse ssa-strict 'unknown field "dat"|unknown field "\.dat"' ssa "$(part v1 ConfigMap ours 'dat: {}')"
 refuse ssa-duplicate-key 'Duplicate value: \{"name":"A"\}' ssa "$(part apps/v1 Deployment sided 'spec: {template: {spec: {containers: [{name: c, image: i, env: [{name: A, value: x}, {name: A, value: y}]}]}}}')" --field-manager=twice
 check ssa-delete 'deleted' k delete configmap/ours configmap/mixed deployment/sided isvc/sided --timeout=30s
+## Users' kinds
+group=g$$.example.com
+definition() { # range of spec.size, further lines below the version
+    cat <<END
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.$group}
+spec:
+  group: $group
+  scope: Namespaced
+  names: {plural: widgets, kind: Widget, shortNames: [wd$$]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources:
+      status: {}
+      scale:
+        specReplicasPath: .spec.replicas
+        statusReplicasPath: .status.replicas
+        labelSelectorPath: .status.selector
+    additionalPrinterColumns:
+    - {name: Size, type: integer, jsonPath: .spec.size}
+    schema:
+      openAPIV3Schema:
+        type: object
+        required: [spec]
+        properties:
+          spec:
+            description: What is wanted.
+            type: object
+            required: [size]
+            properties:
+              size: {type: integer, $1, description: How big.}
+              color: {type: string, enum: [red, blue], default: red}
+              replicas: {type: integer, default: 1}
+              parts: {type: array, items: {type: object, properties: {code: {type: string, pattern: '^[a-z]+$'}}}}
+          status: {type: object, properties: {replicas: {type: integer}, selector: {type: string}}}
+  - name: v1beta1
+    served: true
+    storage: false
+    deprecated: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+END
+}
+widget() { # name, spec
+    printf 'apiVersion: %s/v1\nkind: Widget\nmetadata: {name: %s}\nspec: %s\n' "$group" "$1" "$2"
+}
+check crd-apply 'created' apply_text "$(definition 'minimum: 1, maximum: 10')"
+check crd-established 'condition met' k wait --for=condition=Established "crd/widgets.$group" --timeout=10s
+check crd-get "widgets\.$group" k get crd
+check crd-resources "wd$$ +$group/v1 +true +Widget" k api-resources --api-group="$group"
+check crd-explain 'size.*<integer>.*-required-' k explain "widgets.$group.spec"
+check crd-explain-enum '^ +blue' k explain "widgets.$group.spec.color"
+check cr-create 'created' create_text "$(widget one '{size: 3}')"
+check cr-default '^red 1$' k get "wd$$" one -o 'jsonpath={.spec.color} {.spec.replicas}'
+check cr-columns 'NAME +SIZE' k get "wd$$"
+check cr-apply 'configured' apply_text "$(widget one '{size: 4}')"
+check cr-apply-same 'unchanged' apply_text "$(widget one '{size: 4}')"
+refuse cr-range 'spec.size: Invalid value: 30: spec.size in body should be less than or equal to 10' create_text "$(widget two '{size: 30}')"
+refuse cr-type 'spec.size: Invalid value.*must be of type integer' create_text "$(widget two '{size: big}')"
+refuse cr-required 'spec.size: Required value' create_text "$(widget two '{}')"
+refuse cr-enum 'spec.color: Unsupported value: "green": supported values: "red", "blue"' create_text "$(widget two '{size: 1, color: green}')"
+refuse cr-pattern 'spec.parts\[1\].code: Invalid value.*should match' create_text "$(widget two '{size: 1, parts: [{code: a}, {code: A}]}')"
+refuse cr-unknown 'unknown field "spec.bogus"' create_text "$(widget two '{size: 1, bogus: 1}')"
+check cr-warn 'unknown field "spec.bogus"' create_text "$(widget two '{size: 1, bogus: 1}')" --validate=warn
+check cr-pruned '^$' k get "wd$$" two -o 'jsonpath={.spec.bogus}'
+check cr-scale 'scaled' k scale "wd$$" one --replicas=4
+check cr-scaled '^4$' k get "wd$$" one -o 'jsonpath={.spec.replicas}'
+check cr-status 'patched' k patch "wd$$" one --subresource=status --type=merge -p '{"spec":{"size":9},"status":{"replicas":4,"selector":"a=b"}}'
+check cr-status-alone '^4 4$' k get "wd$$" one -o 'jsonpath={.spec.size} {.status.replicas}'
+check cr-scale-object '"selector":"a=b"' k get --raw "/apis/$group/v1/namespaces/$ns/widgets/one/scale"
+check cr-other-version "^Warning.*deprecated" k get "widgets.v1beta1.$group" one -o 'jsonpath={.apiVersion}'
+check crd-widen 'configured' apply_text "$(definition 'minimum: 1, maximum: 99')"
+check cr-widened 'patched' k patch "wd$$" one --type=merge -p '{"spec":{"size":30}}'
+refuse crd-webhook 'spec.conversion.strategy: Unsupported value: "Webhook"' k patch crd "widgets.$group" --type=merge -p '{"spec":{"conversion":{"strategy":"Webhook"}}}'
+refuse crd-schema 'properties\[spec\].*pattern|additionalProperties.*Forbidden' k patch crd "widgets.$group" --type=json -p '[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/additionalProperties","value":false}]'
+refuse crd-version-stored 'storedVersions' k patch crd "widgets.$group" --type=json -p '[{"op":"replace","path":"/spec/versions/0/name","value":"v2"}]'
+check crd-cel 'Warning:.*properties\[spec\]: x-kubernetes-validations\[0\] is not evaluated' k patch crd "widgets.$group" --type=json -p '[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations","value":[{"rule":"self.size > 0"}]}]'
+check cr-server-side "serverside-applied" apply_text "$(widget ssa "{size: 2}")" --server-side
+check crd-server-side "serverside-applied" apply_text "$(definition "minimum: 1, maximum: 99")" --server-side --force-conflicts
+check crd-delete 'deleted' k delete crd "widgets.$group" --timeout=20s
+refuse cr-gone 'could not find the requested resource' k get --raw "/apis/$group/v1/namespaces/$ns/widgets"
+check crd-again 'created' apply_text "$(definition 'minimum: 1')"
+check cr-none 'No resources found' k get "widgets.$group"
+check crd-delete-again 'deleted' k delete crd "widgets.$group" --timeout=20s
 
 ## Delete
 check finalizer 'patched' k patch configmap cm --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}'
