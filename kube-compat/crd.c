@@ -235,7 +235,7 @@ static void check_update(const json_t *definition, const json_t *old, json_t *ca
     }
 }
 
-void crd_check(const json_t *definition, const json_t *old, json_t *causes, json_t *warnings) {
+void crd_check(const json_t *definition, const json_t *old, json_t *causes) {
     const json_t *spec = json_object_get(definition, "spec");
     check_names(definition, causes);
     check_versions(spec, causes);

@@ -13,8 +13,8 @@ struct crd;
 /* Fills in what a definition may leave out: names, conversion. */
 void crd_default(json_t *definition);
 
-/* Checks a definition (old: what it replaces, or NULL), appending causes and warnings. */
-void crd_check(const json_t *definition, const json_t *old, json_t *causes, json_t *warnings);
+/* Checks a definition (old: what it replaces, or NULL), appending causes. */
+void crd_check(const json_t *definition, const json_t *old, json_t *causes);
 
 /* Gives what the definition's served versions are. ERR_INVALID: causes say why. */
 MUST_CHECK enum errc crd_read(const json_t *definition, const struct schema_types *types,

@@ -75,7 +75,7 @@ static void outcome_deinit(struct outcome *o) {
 static void read_definition(json_t *definition, struct outcome *o) {
     *o = (struct outcome){.causes = json_array(), .warnings = json_array()};
     struct error err = ERROR_INIT;
-    crd_check(definition, NULL, o->causes, o->warnings);
+    crd_check(definition, NULL, o->causes);
     enum errc code =
         crd_read(definition, kinds_types(kinds), o->causes, o->warnings, &o->crd, &err);
     assert_true(code == OK || json_array_size(o->causes));

@@ -62,7 +62,7 @@ static void list_definitions(struct crds *c, struct store_list *list) {
 
 enum errc crds_admit(struct crds *c, const json_t *definition, const json_t *old, json_t *causes,
                      json_t *warnings, struct error *err) {
-    crd_check(definition, old, causes, warnings);
+    crd_check(definition, old, causes);
     AUTO(crd) crd = NULL;
     enum errc code = crd_read(definition, kinds_types(c->embedded), causes, warnings, &crd, err);
     if (json_array_size(causes))
