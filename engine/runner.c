@@ -31,8 +31,12 @@
 #include "engine/model.h"
 #include "engine/weights.h"
 
-/* Weight rows in an item of a loop: enough to be worth the counter, few enough to share out. */
-enum { ITEM_ROWS = KERNELS_STRIP };
+/* Weight rows in an item of a loop: each thread reads long pieces of memory, and the last item to
+ * finish is short beside the loop. */
+enum { ITEMS_PER_THREAD = 8, ITEM_ROWS_MAX = 16 * KERNELS_STRIP };
+
+/* Multiply-adds below which a loop is done before a second thread has seen it. */
+enum { SHARED_WORK_MIN = 1 << 16 };
 
 /* Largest step, context and block that a runner is made for. */
 enum { RUNNER_TOKENS_MAX = 1 << 20, RUNNER_SEQ_LEN_MAX = 1 << 24, RUNNER_BLOCK_SIZE_MAX = 4096 };
@@ -73,7 +77,7 @@ struct step {
     uint32_t num_rows;        /* T, or num_logits in and after the last layer */
     const float *norm_weight;
     struct matmul products[3]; /* of the loop under way */
-    uint32_t num_products;
+    uint32_t num_products, item_rows;
 };
 
 /* ---- create and destroy ---- */
@@ -224,25 +228,43 @@ void runner_destroy(struct runner *r) {
 
 /* ---- loops ---- */
 
+/* Runs a loop of `work` multiply-adds: on this thread alone when that is the faster way. */
+static void run_loop(struct step *s, thread_pool_fn *fn, uint32_t num_items, uint64_t work) {
+    if (work >= SHARED_WORK_MIN)
+        return thread_pool_run(s->r->pool, fn, s, num_items);
+    for (uint32_t item = 0; item < num_items; item++)
+        fn(s, item, 0);
+}
+
+static uint32_t num_matmul_items(const struct step *s, const struct matmul *mm) {
+    return (mm->w->rows + s->item_rows - 1) / s->item_rows;
+}
+
 static void matmul_item(void *arg, uint32_t item, uint32_t thread) {
     struct step *s = arg;
     const struct matmul *mm = s->products;
-    uint32_t row = item * ITEM_ROWS;
-    while (row >= (mm->w->rows + ITEM_ROWS - 1) / ITEM_ROWS * ITEM_ROWS) {
-        row -= (mm->w->rows + ITEM_ROWS - 1) / ITEM_ROWS * ITEM_ROWS;
-        mm++;
-    }
-    uint32_t left = mm->w->rows - row;
-    s->r->kernels->matmul(mm, row, left < ITEM_ROWS ? left : ITEM_ROWS,
+    for (; item >= num_matmul_items(s, mm); mm++)
+        item -= num_matmul_items(s, mm);
+    uint32_t row = item * s->item_rows, left = mm->w->rows - row;
+    s->r->kernels->matmul(mm, row, left < s->item_rows ? left : s->item_rows,
                           s->r->scratch + thread * s->r->scratch_len);
 }
 
 /* Runs the products that were put into the step, as one loop. */
 static void multiply(struct step *s) {
+    uint64_t num_rows = 0, work = 0;
+    for (uint32_t i = 0; i < s->num_products; i++) {
+        num_rows += s->products[i].w->rows;
+        work += (uint64_t)s->products[i].w->rows * s->products[i].w->cols * s->num_rows;
+    }
+    uint64_t share = num_rows / (ITEMS_PER_THREAD * thread_pool_num_threads(s->r->pool));
+    s->item_rows = ITEM_ROWS_MAX;
+    if (share < ITEM_ROWS_MAX)
+        s->item_rows = ((uint32_t)share / KERNELS_STRIP + 1) * KERNELS_STRIP;
     uint32_t num_items = 0;
     for (uint32_t i = 0; i < s->num_products; i++)
-        num_items += (s->products[i].w->rows + ITEM_ROWS - 1) / ITEM_ROWS;
-    thread_pool_run(s->r->pool, matmul_item, s, num_items);
+        num_items += num_matmul_items(s, &s->products[i]);
+    run_loop(s, matmul_item, num_items, work);
     s->num_products = 0;
 }
 
@@ -385,6 +407,14 @@ static void keep_logits_rows(struct step *s) {
     s->num_rows = s->batch->num_logits;
 }
 
+/* Multiply-adds of one layer's attention; a window only makes them fewer. */
+static uint64_t attention_work(const struct step *s) {
+    uint64_t num_seen = 0;
+    for (uint32_t row = 0; row < s->num_rows; row++)
+        num_seen += (uint64_t)s->batch->positions[row] + 1;
+    return 2 * num_seen * s->r->config->num_heads * s->r->config->head_dim;
+}
+
 static void attention_layer(struct step *s, bool last) {
     struct runner *r = s->r;
     const struct layer_weights *w = s->layer;
@@ -394,7 +424,7 @@ static void attention_layer(struct step *s, bool last) {
     put_product(s, &w->attn_v, r->normed, r->hidden_stride, r->v, r->kv_stride, false);
     multiply(s);
     thread_pool_run(r->pool, qkv_item, s, s->num_rows);
-    thread_pool_run(r->pool, attention_item, s, s->num_rows * r->config->num_kv_heads);
+    run_loop(s, attention_item, s->num_rows * r->config->num_kv_heads, attention_work(s));
     if (last)
         keep_logits_rows(s);
     put_product(s, &w->attn_out, r->attn, r->q_stride, r->x, r->hidden_stride, true);

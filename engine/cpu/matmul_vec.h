@@ -41,6 +41,17 @@ INLINE void unpack_rest(const struct matrix *w, const uint8_t *block, uint32_t l
 
 /* ---- few tokens ---- */
 
+/* While a group of rows is multiplied, the next one is fetched. Short rows that are read side by
+ * side keep the hardware from seeing that the memory is one piece, so it is asked for as such;
+ * that doubles what a core reads. Long rows the hardware follows by itself, and a whole group ahead
+ * would not stay in L1: there each row's next neighbour is asked for. */
+enum { CACHE_LINE = 64, PREFETCH_PIECE_MAX = 8192 };
+
+INLINE void prefetch(const uint8_t *p, uint32_t len) {
+    for (uint32_t at = 0; at < len; at += CACHE_LINE)
+        __builtin_prefetch(p + at);
+}
+
 /* num_rows x num_tokens sums, the weights unpacked in registers and used at once. Both numbers are
  * constants once inlined. */
 INLINE void rows_few(const struct matmul *mm, struct packed p, uint32_t row, uint32_t num_rows,
@@ -54,6 +65,10 @@ INLINE void rows_few(const struct matmul *mm, struct packed p, uint32_t row, uin
         for (uint32_t t = 0; t < num_tokens; t++)
             sum[r][t] = vf_set1(0);
     }
+    const uint8_t *next = w[0] + num_rows * m->row_bytes;
+    bool piece = num_rows * m->row_bytes <= PREFETCH_PIECE_MAX;
+    size_t pitch = piece ? p.block_bytes : m->row_bytes;
+    uint32_t step = piece ? num_rows * p.block_bytes : p.block_bytes;
     uint32_t c = 0, parts = p.block_len / CHUNK;
     for (; c + p.block_len <= m->cols; c += p.block_len) {
         for (uint32_t j = 0; j < parts; j++) {
@@ -67,11 +82,10 @@ INLINE void rows_few(const struct matmul *mm, struct packed p, uint32_t row, uin
             }
         }
         for (uint32_t r = 0; r < num_rows; r++) {
-            /* the rows of the next call: each of these is too short for the hardware to see */
-            for (uint32_t at = 0; at < p.block_bytes; at += 64)
-                __builtin_prefetch(w[r] + num_rows * m->row_bytes + at);
+            prefetch(next + r * pitch, p.block_bytes);
             w[r] += p.block_bytes;
         }
+        next += step;
     }
     for (uint32_t r = 0; r < num_rows; r++) {
         if (c < m->cols)

@@ -94,6 +94,29 @@ static inline vi vi_shl(vi v, unsigned n) {
 static inline vi vi_shr(vi v, unsigned n) {
     return _mm256_srli_epi32(v, (int)n);
 }
+/* The F16 at p in all lanes. */
+static inline vf vf_f16_set1(const void *p) {
+    int16_t bits;
+    __builtin_memcpy(&bits, p, sizeof(bits));
+    return _mm256_cvtph_ps(_mm_set1_epi16(bits));
+}
+
+/* The values d*q + m, rounded once, of a nibble q: sixteen do not fit a register, so computed. */
+struct levels {
+    vf d, m;
+};
+static inline struct levels levels_make(vf d, vf m) {
+    return (struct levels){d, m};
+}
+/* d*(q - 8) */
+static inline struct levels levels_centred(vf d) {
+    return (struct levels){d, vf_mul(vf_set1(-8), d)};
+}
+/* The level of the lowest four bits of each lane. */
+static inline vf levels_at(struct levels l, vi q) {
+    return vf_fma(vf_from_vi(vi_and(q, vi_set1(15))), l.d, l.m);
+}
+
 /* lane i of the result is bit first + i of bits */
 static inline vi vi_bits(uint32_t bits, int first) {
     vi at = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), vi_set1(first));

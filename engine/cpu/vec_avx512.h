@@ -89,6 +89,31 @@ static inline vi vi_shl(vi v, unsigned n) {
 static inline vi vi_shr(vi v, unsigned n) {
     return _mm512_srli_epi32(v, n);
 }
+/* The F16 at p in all lanes. */
+static inline vf vf_f16_set1(const void *p) {
+    int16_t bits;
+    __builtin_memcpy(&bits, p, sizeof(bits));
+    return _mm512_cvtph_ps(_mm256_set1_epi16(bits));
+}
+
+/* The sixteen values d*q + m, rounded once, of a nibble q: a register that nibbles index. */
+struct levels {
+    vf table;
+};
+static inline struct levels levels_make(vf d, vf m) {
+    const vf q = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return (struct levels){_mm512_fmadd_ps(d, q, m)};
+}
+/* d*(q - 8) */
+static inline struct levels levels_centred(vf d) {
+    const vf q = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    return (struct levels){_mm512_mul_ps(d, q)};
+}
+/* The level of the lowest four bits of each lane. */
+static inline vf levels_at(struct levels l, vi q) {
+    return _mm512_permutexvar_ps(q, l.table);
+}
+
 /* lane i of the result is bit first + i of bits */
 static inline vi vi_bits(uint32_t bits, int first) {
     const vi lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
