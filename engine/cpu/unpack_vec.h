@@ -110,7 +110,8 @@ INLINE void unpack_q6_k(const uint8_t *b, uint32_t part, vf w[VECS]) {
     const uint8_t *low = b + 64 * half + 32 * (quarter & 1), *high = b + 128 + 32 * half;
     const int8_t *scales = (const int8_t *)b + 192 + 2 * part;
     for (int i = 0; i < VECS; i++) {
-        vf ds = vf_mul(vf_f16_set1(b + 208), vf_set1(scales[i * LANES / 16]));
+        int scale = scales[i * LANES / 16];
+        vf ds = vf_mul(vf_f16_set1(b + 208), vf_set1((float)scale));
         vi byte = vi_u8(low + i * LANES);
         vi nibble = quarter & 2 ? vi_shr(byte, 4) : vi_and(byte, vi_set1(15));
         vi pair = vi_and(vi_shr(vi_u8(high + i * LANES), 2 * quarter), vi_set1(3));
