@@ -22,6 +22,30 @@ enum errc openai_find_model(const struct openai_server *s, const char *name, con
                      "the model \"%.200s\" does not exist; here is \"%s\"", name, s->names[0]);
 }
 
+void openai_complete(struct openai_server *s, struct http_exchange *x, enum completion_form form,
+                     openai_prompts_fn *read_prompts) {
+    struct error err = ERROR_INIT;
+    struct completion_request rq = {.x = x, .form = form};
+    enum openai_endpoint endpoint = form == COMPLETION_CHAT ? OPENAI_CHAT : OPENAI_COMPLETIONS;
+    const char *name = NULL;
+    enum errc rc = openai_parse_body(x, &rq.body, &err);
+    if (!rc)
+        rc = openai_read_string(rq.body, "model", &name, &err);
+    if (!rc)
+        rc = openai_find_model(s, name, &rq.model, &err);
+    if (!rc)
+        rc = openai_params_parse(rq.body, endpoint, s->generation, s->max_logprobs, &rq.params,
+                                 &err);
+    if (!rc)
+        rc = read_prompts(s, &rq, &err);
+    if (!rc) {
+        completion_start(s->completions, &rq);
+        return;
+    }
+    openai_reply_error(x, &err);
+    completion_request_deinit(&rq);
+}
+
 /* OpenAI's model object; "ready" beside it is what KServe's v1 protocol reads at the same path. */
 static json_t *model_object(const struct openai_server *s, const char *name) {
     return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:i, s:s, s:b}", "id", name, "object", "model",

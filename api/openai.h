@@ -28,6 +28,13 @@ void openai_completions(struct openai_server *s, struct http_exchange *x); /* op
 /* path: what follows "/v2". False: there is no such path. */
 bool oip_handle(struct openai_server *s, struct http_exchange *x, const char *path); /* oip.c */
 
+/* What a chat and a text completion have in common: reads body, model and parameters, lets
+ * read_prompts fill rq->prompts from rq->body, and starts the completion. Any error is answered. */
+typedef enum errc openai_prompts_fn(const struct openai_server *s, struct completion_request *rq,
+                                    struct error *err);
+void openai_complete(struct openai_server *s, struct http_exchange *x, enum completion_form form,
+                     openai_prompts_fn *read_prompts);
+
 /* The name the client used, if it is one of ours; the main name when it gave none.
  * ERR_NOT_FOUND names those there are. */
 MUST_CHECK enum errc openai_find_model(const struct openai_server *s, const char *name,

@@ -70,23 +70,5 @@ static enum errc read_prompts(const struct openai_server *s, struct completion_r
 }
 
 void openai_completions(struct openai_server *s, struct http_exchange *x) {
-    struct error err = ERROR_INIT;
-    struct completion_request rq = {.x = x, .form = COMPLETION_TEXT};
-    const char *name = NULL;
-    enum errc rc = openai_parse_body(x, &rq.body, &err);
-    if (!rc)
-        rc = openai_read_string(rq.body, "model", &name, &err);
-    if (!rc)
-        rc = openai_find_model(s, name, &rq.model, &err);
-    if (!rc)
-        rc = openai_params_parse(rq.body, OPENAI_COMPLETIONS, s->generation, s->max_logprobs,
-                                 &rq.params, &err);
-    if (!rc)
-        rc = read_prompts(s, &rq, &err);
-    if (!rc) {
-        completion_start(s->completions, &rq);
-        return;
-    }
-    openai_reply_error(x, &err);
-    completion_request_deinit(&rq);
+    openai_complete(s, x, COMPLETION_TEXT, read_prompts);
 }
