@@ -30,13 +30,6 @@ const char *clock_rfc3339(int64_t wall_ms, char out[CLOCK_RFC3339_BYTES]) {
     return out;
 }
 
-const char *clock_rfc3339_micro(int64_t wall_ms, char out[CLOCK_RFC3339_BYTES]) {
-    clock_rfc3339(wall_ms, out);
-    size_t len = strlen(out) - 1;
-    snprintf(out + len, CLOCK_RFC3339_BYTES - len, ".%06dZ", (int)(wall_ms % 1000) * 1000);
-    return out;
-}
-
 int64_t clock_parse_rfc3339(const char *text) {
     struct tm tm = {0};
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
