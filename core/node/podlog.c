@@ -10,7 +10,8 @@
  * and reads then, the thread writes first and sets `ended` then.
  *
  * `lock` guards the list of live sources, their readers, and is held while readers are notified, so
- * that after podlog_reader_close() no notification can run. */
+ * that after podlog_reader_close() no notification can run. A source is freed under it, by whoever
+ * comes last: the thread at the end of the pipes, or the last reader after that. */
 #include "core/node/podlog.h"
 
 #include <dirent.h>
@@ -139,11 +140,10 @@ static void cut_lines(struct podlog *p, struct pipe_end *end) {
     buf_consume(&end->partial, end->partial.len - left);
 }
 
-static void notify_readers(struct podlog *p, struct source *s) {
-    pthread_mutex_lock(&p->lock);
+/* Under the lock. */
+static void notify_readers(struct source *s) {
     for (struct podlog_reader *r = s->readers; r; r = podlog_reader_link(r)->next)
         podlog_reader_notify(r);
-    pthread_mutex_unlock(&p->lock);
 }
 
 static void source_destroy(struct source *s) {
@@ -181,9 +181,11 @@ static void end_of_pipe(struct podlog *p, struct pipe_end *end) {
     end->fd = -1;
     if (s->ends[0].fd >= 0 || s->ends[1].fd >= 0)
         return;
-    atomic_store(&s->ended, true);
-    notify_readers(p, s);
+    /* One critical section: a reader that sees `ended` may close at once, and the last one to close
+     * frees the source. */
     pthread_mutex_lock(&p->lock);
+    atomic_store(&s->ended, true);
+    notify_readers(s);
     forget_if_done(p, s);
     pthread_mutex_unlock(&p->lock);
 }
@@ -205,8 +207,11 @@ static bool drain_pipe(struct podlog *p, struct pipe_end *end) {
         cut_lines(p, end);
         wrote = true;
     }
-    if (wrote)
-        notify_readers(p, end->source);
+    if (wrote) {
+        pthread_mutex_lock(&p->lock);
+        notify_readers(end->source);
+        pthread_mutex_unlock(&p->lock);
+    }
     return open;
 }
 

@@ -191,6 +191,30 @@ static void a_run_without_a_log_is_not_found(void **state) {
     assert_int_equal(podlog_reader_open(f->podlog, &SRC, &opt, &r, &err), ERR_NOT_FOUND);
 }
 
+/* The thread ends a source while its only reader sees the end and closes: either may be the one that
+ * frees it. Many rounds, because the window is a few instructions wide. */
+static void closing_at_the_end_races_the_thread_safely(void **state) {
+    struct fixture *f = *state;
+    for (uint32_t restart = 1; restart <= 2000; restart++) {
+        struct podlog_source src = SRC;
+        src.restart = restart;
+        int ends[2];
+        assert_int_equal(pipe2(ends, 0), 0);
+        struct error err = ERROR_INIT;
+        assert_int_equal(podlog_attach(f->podlog, &src, ends[0], -1, &err), OK);
+        struct podlog_read_options opt = {.tail_lines = -1, .limit_bytes = -1, .follow = true};
+        struct podlog_reader *r;
+        assert_int_equal(podlog_reader_open(f->podlog, &src, &opt, &r, &err), OK);
+        assert_int_equal(write(ends[1], "x\n", 2), 2);
+        close(ends[1]);
+        AUTO_BUF text = BUF_INIT;
+        while (podlog_reader_next(r, 4096, &text))
+            ;
+        podlog_reader_close(r);
+        assert_string_equal(text.data, "x\n");
+    }
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -199,6 +223,7 @@ int main(void) {
         T(rotation_keeps_the_newest_files_in_order),
         T(a_line_longer_than_the_bound_comes_back_whole),
         T(a_run_without_a_log_is_not_found),
+        T(closing_at_the_end_races_the_thread_safely),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
