@@ -191,8 +191,8 @@ static void a_run_without_a_log_is_not_found(void **state) {
     assert_int_equal(podlog_reader_open(f->podlog, &SRC, &opt, &r, &err), ERR_NOT_FOUND);
 }
 
-/* The thread ends a source while its only reader sees the end and closes: either may be the one that
- * frees it. Many rounds, because the window is a few instructions wide. */
+/* The thread ends a source while its only reader sees the end and closes: either may be the one
+ * that frees it. Many rounds, because the window is a few instructions wide. */
 static void closing_at_the_end_races_the_thread_safely(void **state) {
     struct fixture *f = *state;
     for (uint32_t restart = 1; restart <= 2000; restart++) {
