@@ -581,7 +581,7 @@ static bool try_send(struct relay_request *rq, const struct traffic_service *s) 
     if (revision)
         replica = traffic_pick_within(s, revision, s->turn->next_ticket, rq->avoid);
     else if (!asked)
-        replica = traffic_pick_except(s, s->turn->next_ticket, rq->avoid, &revision);
+        replica = traffic_pick(s, s->turn->next_ticket, rq->avoid, &revision);
     if (!replica)
         return false;
     s->turn->next_ticket += !asked;

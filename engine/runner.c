@@ -24,6 +24,7 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 
+#include "core/base/log.h"
 #include "engine/cpu/dequant.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/rope.h"
@@ -212,6 +213,8 @@ enum errc runner_create(const struct model *m, const struct runner_options *opt,
                            err) ||
         map_kv(r, err) || map_workspace(r, err))
         return err->code;
+    log_info("running on the CPU", "kernels=%s processor=\"%s\" threads=%u", r->kernels->name,
+             cpu_features_name(), thread_pool_num_threads(r->pool));
     *ret_r = steal(r);
     return OK;
 }

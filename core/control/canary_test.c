@@ -54,7 +54,7 @@ static int share(struct fixture *f, int seed) {
     int num = 0;
     assert_non_null(s);
     for (uint64_t ticket = 0; ticket < 100; ticket++) {
-        const struct traffic_replica *r = traffic_pick(s, ticket, NULL);
+        const struct traffic_replica *r = traffic_pick(s, ticket, NULL, NULL);
         for (int i = 0; r && i < FIXTURE_PROCESSES_MAX; i++) {
             const struct fake_process *p = &f->processes[i];
             const char *pod = strchr(p->pod, '/');

@@ -193,9 +193,9 @@ static struct traffic_replica *least_loaded(const struct traffic_revision *rev, 
     return best;
 }
 
-struct traffic_replica *traffic_pick_except(const struct traffic_service *s, uint64_t ticket,
-                                            const struct traffic_replica *except,
-                                            const struct traffic_revision **ret_revision) {
+struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
+                                     const struct traffic_replica *except,
+                                     const struct traffic_revision **ret_revision) {
     uint32_t total = 0;
     for (uint32_t i = 0; i < s->num_revisions; i++)
         total += s->revisions[i].percent;
@@ -216,11 +216,6 @@ struct traffic_replica *traffic_pick_except(const struct traffic_service *s, uin
         return r;
     }
     return NULL;
-}
-
-struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
-                                     const struct traffic_revision **ret_revision) {
-    return traffic_pick_except(s, ticket, NULL, ret_revision);
 }
 
 const struct traffic_revision *traffic_find_revision(const struct traffic_service *s,

@@ -77,15 +77,13 @@ struct traffic_turn *traffic_turn_ref(struct traffic_turn *t);
 void traffic_turn_unref(struct traffic_turn *t); /* NULL is fine */
 
 /* Pure pick: revision by weight (counter-based: of any 100 tickets in a row each revision gets its
- * percentage exactly), then the ready replica with the fewest in flight, ties by `ticket`. A
- * revision with weight but without a replica that has room leaves its share to the others. NULL
- * when none has room. Borrowed from the table; ret_revision may be NULL. */
+ * percentage exactly), then the ready replica with the fewest in flight, ties by `ticket`, leaving
+ * out `except` (it just failed; NULL: none). A revision with weight but without a replica that has
+ * room leaves its share to the others. NULL when none has room. Borrowed from the table;
+ * ret_revision may be NULL. */
 struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
+                                     const struct traffic_replica *except,
                                      const struct traffic_revision **ret_revision);
-/* The same, leaving out one replica (it just failed); NULL leaves out none. */
-struct traffic_replica *traffic_pick_except(const struct traffic_service *s, uint64_t ticket,
-                                            const struct traffic_replica *except,
-                                            const struct traffic_revision **ret_revision);
 
 /* The revision of that name, with its share or without; NULL: none has ready replicas. Borrowed. */
 const struct traffic_revision *traffic_find_revision(const struct traffic_service *s,

@@ -48,7 +48,7 @@ static void any_hundred_requests_split_exactly(void **state) {
             uint32_t count[REVISIONS_MAX] = {0};
             for (uint64_t ticket = start; ticket < start + 100; ticket++) {
                 const struct traffic_revision *rev = NULL;
-                assert_non_null(traffic_pick(w.service, ticket, &rev));
+                assert_non_null(traffic_pick(w.service, ticket, NULL, &rev));
                 count[index_of(&w, rev)]++;
             }
             for (int k = 0; splits[i][k] >= 0; k++)
@@ -64,7 +64,7 @@ static void a_small_share_is_spread_out(void **state) {
     int run = 0;
     for (uint64_t ticket = 0; ticket < 300; ticket++) {
         const struct traffic_revision *rev;
-        traffic_pick(w.service, ticket, &rev);
+        traffic_pick(w.service, ticket, NULL, &rev);
         run = index_of(&w, rev) == 1 ? run + 1 : 0;
         assert_true(run <= 1); /* never two in a row */
     }
@@ -79,8 +79,8 @@ static void the_least_loaded_replica_is_picked(void **state) {
     r[1]->in_flight = 2;
     r[2]->in_flight = 4;
     for (uint64_t ticket = 0; ticket < 50; ticket++)
-        assert_ptr_equal(traffic_pick(w.service, ticket, NULL), r[1]);
-    assert_ptr_equal(traffic_pick_except(w.service, 0, r[1], NULL), r[2]);
+        assert_ptr_equal(traffic_pick(w.service, ticket, NULL, NULL), r[1]);
+    assert_ptr_equal(traffic_pick(w.service, 0, r[1], NULL), r[2]);
     traffic_table_unref(w.table);
 }
 
@@ -90,7 +90,7 @@ static void ties_go_round(void **state) {
     uint32_t count[2][2] = {{0}};
     for (uint64_t ticket = 0; ticket < 1000; ticket++) {
         const struct traffic_revision *rev;
-        struct traffic_replica *r = traffic_pick(w.service, ticket, &rev);
+        struct traffic_replica *r = traffic_pick(w.service, ticket, NULL, &rev);
         count[index_of(&w, rev)][r == rev->replicas[1]]++;
     }
     for (int i = 0; i < 4; i++)
@@ -103,22 +103,22 @@ static void full_and_missing_replicas_leave_their_share_to_others(void **state) 
     struct world w = make(percents, replicas, 2);
     struct traffic_replica *only = w.service->revisions[0].replicas[0];
     for (uint64_t ticket = 0; ticket < 100; ticket++)
-        assert_ptr_equal(traffic_pick(w.service, ticket, NULL), only);
+        assert_ptr_equal(traffic_pick(w.service, ticket, NULL, NULL), only);
     only->in_flight = 2; /* at its containerConcurrency; the third has no weight */
-    assert_null(traffic_pick(w.service, 0, NULL));
+    assert_null(traffic_pick(w.service, 0, NULL, NULL));
     only->in_flight = 1;
-    assert_non_null(traffic_pick(w.service, 0, NULL));
-    assert_null(traffic_pick_except(w.service, 0, only, NULL));
+    assert_non_null(traffic_pick(w.service, 0, NULL, NULL));
+    assert_null(traffic_pick(w.service, 0, only, NULL));
     traffic_table_unref(w.table);
 }
 
 static void no_weight_is_no_pick(void **state) {
     static const int percents[] = {0, -1}, one[] = {1}, none[] = {-1};
     struct world w = make(percents, one, 0);
-    assert_null(traffic_pick(w.service, 3, NULL));
+    assert_null(traffic_pick(w.service, 3, NULL, NULL));
     traffic_table_unref(w.table);
     struct world empty = make(none, none, 0);
-    assert_null(traffic_pick(empty.service, 3, NULL));
+    assert_null(traffic_pick(empty.service, 3, NULL, NULL));
     traffic_table_unref(empty.table);
 }
 
@@ -166,7 +166,7 @@ static void *read_tables(void *user) {
         assert_true(table->version >= last);
         last = table->version;
         for (uint32_t k = 0; k < table->num_services; k++)
-            assert_non_null(traffic_pick(&table->services[k], (uint64_t)i, NULL));
+            assert_non_null(traffic_pick(&table->services[k], (uint64_t)i, NULL, NULL));
     }
     return NULL;
 }
