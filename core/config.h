@@ -15,6 +15,8 @@ struct config {
     char *node_name;      /* "": the host's name */
     char *log_level;
     char *tls_sans;            /* comma separated */
+    char *secret_keys_file;    /* "": data_dir/pki/keys/secrets.keys */
+    char *encrypted_resources; /* comma separated: "secrets" */
     bool cpu_fallback;         /* pods that ask for GPUs may run on the CPU */
     int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
     int64_t gateway_queue_max; /* requests held per service while replicas start */

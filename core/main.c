@@ -20,6 +20,7 @@
 #include "core/control/control.h"
 #include "core/http.h"
 #include "core/notify.h"
+#include "core/seal.h"
 #include "core/store.h"
 #include "core/tls.h"
 #include "kube-compat/kube.h"
@@ -44,6 +45,7 @@ struct daemon {
     struct config config;
     struct auth *auth;
     struct tls *tls;
+    struct seal *seal;
     struct store *store;
     struct podlog *podlog;
     struct traffic *traffic;
@@ -60,7 +62,7 @@ static enum errc make_dir(const char *path, mode_t mode, struct error *err) {
 
 /* The data folder with its parents; nobody else looks into it. */
 static enum errc make_folders(struct config *c, struct error *err) {
-    static const char *const below[] = {"run", "logs", "models"};
+    static const char *const below[] = {"run", "logs", "models", "pki", "pki/keys"};
     AUTO_FREE char *path = mem_strdup(c->data_dir);
     for (char *p = path + 1; (p = strchr(p, '/')); p++) {
         *p = '\0';
@@ -126,12 +128,19 @@ static enum errc start_store(struct daemon *d, struct error *err) {
     const struct config *c = &d->config;
     AUTO_FREE char *db = mem_printf("%s/state.db", c->data_dir);
     AUTO_FREE char *logs = mem_printf("%s/logs", c->data_dir);
-    struct store_options store = {.path = db,
-                                  .history_events_max = (uint32_t)c->history_events_max};
+    AUTO_FREE char *keys = *c->secret_keys_file
+                               ? mem_strdup(c->secret_keys_file)
+                               : mem_printf("%s/pki/keys/secrets.keys", c->data_dir);
+    struct seal_options seal = {.key_path = keys, .resources = c->encrypted_resources};
+    enum errc rc = seal_open(&seal, &d->seal, err);
+    if (rc)
+        return rc;
+    struct store_options store = {
+        .path = db, .seal = d->seal, .history_events_max = (uint32_t)c->history_events_max};
     struct podlog_options podlog = {.dir = logs,
                                     .file_bytes_max = (uint64_t)c->log_file_bytes_max,
                                     .num_files_max = (uint32_t)c->log_files_max};
-    enum errc rc = store_open(&store, &d->store, err);
+    rc = store_open(&store, &d->store, err);
     return rc ? rc : podlog_create(&podlog, &d->podlog, err);
 }
 
@@ -221,6 +230,7 @@ static void stop(struct daemon *d) {
     traffic_destroy(d->traffic);
     podlog_destroy(d->podlog);
     store_close(d->store);
+    seal_close(d->seal);
     free(d->kube_url);
     free(d->gateway_url);
     config_deinit(&d->config);

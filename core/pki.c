@@ -68,8 +68,7 @@ static enum errc fail(struct error *err, const char *what, int rc) {
 
 /* ---- files ---- */
 
-/* Gives the text; NULL and OK when the file does not exist. */
-static enum errc read_file(const char *path, char **ret_text, struct error *err) {
+enum errc pki_read_file(const char *path, char **ret_text, struct error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return OK;
@@ -86,7 +85,7 @@ static enum errc read_file(const char *path, char **ret_text, struct error *err)
     return OK;
 }
 
-static enum errc write_file(const char *path, const char *text, struct error *err) {
+enum errc pki_write_file(const char *path, const char *text, struct error *err) {
     AUTO_FREE char *fresh = mem_printf("%s.new", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     size_t len = strlen(text);
@@ -361,8 +360,8 @@ static void pair_deinit(struct pair *p) {
 static enum errc pair_read(struct pair *p, const char *dir, const char *name, struct error *err) {
     *p = (struct pair){.cert_path = mem_printf("%s/%s.crt", dir, name),
                        .key_path = mem_printf("%s/%s.key", dir, name)};
-    enum errc rc = read_file(p->cert_path, &p->cert, err);
-    return rc ? rc : read_file(p->key_path, &p->key, err);
+    enum errc rc = pki_read_file(p->cert_path, &p->cert, err);
+    return rc ? rc : pki_read_file(p->key_path, &p->key, err);
 }
 
 static enum errc pair_make(struct pair *p, const struct certificate_order *order,
@@ -373,8 +372,8 @@ static enum errc pair_make(struct pair *p, const struct certificate_order *order
     if (rc)
         return rc;
     ASSERT(p->cert && p->key);
-    rc = write_file(p->key_path, p->key, err);
-    return rc ? rc : write_file(p->cert_path, p->cert, err);
+    rc = pki_write_file(p->key_path, p->key, err);
+    return rc ? rc : pki_write_file(p->cert_path, p->cert, err);
 }
 
 static enum errc open_ca(struct pair *p, mbedtls_x509_crt *ca, struct error *err) {

@@ -41,6 +41,12 @@ MUST_CHECK enum errc pki_issue_client(const struct pki *p, const char *common_na
                                       const char *organization, char **ret_cert, char **ret_key,
                                       struct error *err);
 
+/* Files of keys. Gives the text; NULL and OK when the file does not exist; what is longer than
+ * PKI_FILE_BYTES_MAX is cut there. */
+MUST_CHECK enum errc pki_read_file(const char *path, char **ret_text, struct error *err);
+/* Writes it whole or not at all, mode 0600, synced. */
+MUST_CHECK enum errc pki_write_file(const char *path, const char *text, struct error *err);
+
 /* Fills `buf` from the kernel's random source: the generator handed to mbedTLS. Returns 0. */
 int pki_random(void *unused, unsigned char *buf, size_t len);
 

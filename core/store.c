@@ -445,10 +445,11 @@ enum errc store_open(const struct store_options *opt, struct store **ret_st, str
         1000 * (int64_t)(opt->compact_interval_seconds ? opt->compact_interval_seconds
                                                        : COMPACT_SECONDS_DEFAULT);
     st->compact_next_ms = clock_mono_ms() + st->compact_interval_ms;
-    if (store_log_open(opt->path, &st->log, err) || store_log_load(st->log, load_row, st, err))
+    if (store_log_open(opt->path, opt->seal, &st->log, err) ||
+        store_log_load(st->log, load_row, st, err))
         return err->code;
     st->revision = store_log_revision(st->log);
-    st->feed = store_feed_create(opt->path, st->revision, store_log_compacted(st->log));
+    st->feed = store_feed_create(opt->path, opt->seal, st->revision, store_log_compacted(st->log));
     st->mailbox = mailbox_create(COMMITS_WAITING_MAX);
     if (pthread_create(&st->thread, NULL, store_thread, st))
         return err_errno(err, "start the store thread");

@@ -14,6 +14,7 @@
 #include "core/base/mem.h"
 
 struct store;
+struct seal;
 
 /* A version of an object: shared and immutable. Copy `json` (json_deep_copy) before changing it. */
 struct store_object {
@@ -30,9 +31,13 @@ DEFINE_AUTO(store_object, store_object_unref)
 
 struct store_options {
     const char *path;                  /* state.db */
+    struct seal *seal;                 /* what lies encrypted on disk; NULL: nothing; borrowed */
     uint32_t history_events_max;       /* 0: 10000 events kept for watches; older: ERR_GONE */
     uint32_t compact_interval_seconds; /* 0: 300 */
 };
+/* With a seal: what an older database has in the clear, or under an older key, is sealed anew
+ * before this returns. ERR_INVALID: what is sealed does not open; names the object, key file and
+ * key. */
 MUST_CHECK enum errc store_open(const struct store_options *opt, struct store **ret_st,
                                 struct error *err);
 void store_close(struct store *st); /* every watch must be closed before */

@@ -5,8 +5,9 @@
  *   log(id, key, deleted, create_revision, prev_revision, value)
  *       id               the revision, AUTOINCREMENT: never used twice, also after compaction
  *       prev_revision    the row of the same key before this one; 0 for a creation
- *       value            the object's JSON, with metadata.resourceVersion = id
+ *       value            the object's JSON, with metadata.resourceVersion = id; a BLOB: sealed
  *   meta(name, value)    "compacted": the oldest revision that a watch can still start from
+ *                        "sealed": the seal's fingerprint, when every row is as it wants it
  *
  * There is no index on key: memory answers by key, the disk only appends, so a commit touches the
  * last page of one b-tree. A row that superseded revision r is newer than r, which lets compaction
@@ -24,11 +25,13 @@
 #include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/seal.h"
+#include "core/store_seal.h"
 
 enum {
     APPLICATION_ID = 0x696e6664, /* "infd" */
-    SCHEMA_VERSION = 1,
-    BUSY_MS_MAX = 5000, /* a checkpoint of a reader that just closed */
+    SCHEMA_VERSION = 2,          /* 1 knew no sealed rows */
+    BUSY_MS_MAX = 5000,          /* a checkpoint of a reader that just closed */
     WAL_BYTES_KEPT = 16 << 20,
 };
 
@@ -37,8 +40,10 @@ struct store_log {
     int lock_fd;
     sqlite3 *db;
     sqlite3_stmt *insert;
-    int64_t revision; /* committed */
-    int64_t appended; /* last revision appended in the open transaction */
+    struct seal *seal; /* NULL: none */
+    struct buf sealed; /* of the row that is being written */
+    int64_t revision;  /* committed */
+    int64_t appended;  /* last revision appended in the open transaction */
     int64_t compacted;
     bool in_transaction;
 };
@@ -46,6 +51,7 @@ struct store_log {
 struct store_log_reader {
     char *path;
     sqlite3 *db;
+    const struct seal *seal;
     sqlite3_stmt *compacted, *range, *one;
 };
 
@@ -138,7 +144,7 @@ static enum errc check_schema(struct store_log *log, struct error *err) {
                        "%s: a SQLite database of another program (application id 0x%08" PRIx64
                        ", not inferd's 0x%08x)",
                        log->path, (uint64_t)application, (unsigned)APPLICATION_ID);
-    if (version != SCHEMA_VERSION)
+    if (version < 1 || version > SCHEMA_VERSION)
         return err_set(err, ERR_INVALID,
                        "%s: written by a newer inferd (schema %" PRId64 ", this one knows %d)",
                        log->path, version, SCHEMA_VERSION);
@@ -159,8 +165,11 @@ static enum errc open_database(struct store_log *log, struct error *err) {
     AUTO_FREE char *pragmas = mem_printf("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                                          "PRAGMA journal_size_limit=%d;",
                                          WAL_BYTES_KEPT);
-    if (exec(log, pragmas, "open", err) || check_schema(log, err) ||
-        query_int(log, "SELECT seq FROM sqlite_sequence WHERE name='log'", 1, &log->revision,
+    if (exec(log, pragmas, "open", err) || check_schema(log, err))
+        return err->code;
+    if (log->seal && store_seal_rows(log->db, log->seal, SCHEMA_VERSION, err))
+        return err_wrap(err, "%s", log->path);
+    if (query_int(log, "SELECT seq FROM sqlite_sequence WHERE name='log'", 1, &log->revision,
                   err) ||
         query_int(log, "SELECT value FROM meta WHERE name='compacted'", 1, &log->compacted, err))
         return err->code;
@@ -170,9 +179,11 @@ static enum errc open_database(struct store_log *log, struct error *err) {
     return OK;
 }
 
-enum errc store_log_open(const char *path, struct store_log **ret_log, struct error *err) {
+enum errc store_log_open(const char *path, struct seal *seal, struct store_log **ret_log,
+                         struct error *err) {
     AUTO(store_log) log = mem_alloc(sizeof(*log));
     log->path = mem_strdup(path);
+    log->seal = seal;
     log->lock_fd = -1;
     if (lock(log, err) || open_database(log, err))
         return err->code;
@@ -188,6 +199,7 @@ void store_log_close(struct store_log *log) {
     sqlite3_close(log->db);
     if (log->lock_fd >= 0)
         close(log->lock_fd); /* the file stays: removing it would race with the next daemon */
+    buf_deinit(&log->sealed);
     free(log->path);
     free(log);
 }
@@ -202,9 +214,24 @@ int64_t store_log_compacted(const struct store_log *log) {
 
 #define COLUMNS "id, key, deleted, create_revision, prev_revision, value"
 
+/* Gives the value's JSON; sealed text is opened, parsed and wiped. */
+static json_t *parse_value(sqlite3_stmt *st, const struct seal *seal, const struct store_row *row,
+                           json_error_t *why, struct error *err) {
+    const void *value = sqlite3_column_blob(st, 5);
+    size_t len = (size_t)sqlite3_column_bytes(st, 5);
+    if (!value || sqlite3_column_type(st, 5) != SQLITE_BLOB)
+        return value ? json_loadb(value, len, JSON_ALLOW_NUL, why) : NULL;
+    AUTO_BUF text = BUF_INIT;
+    if (seal_unseal(seal, row->key, row->revision, value, len, &text, err))
+        return NULL;
+    json_t *json = json_loadb(text.data, text.len, JSON_ALLOW_NUL, why);
+    explicit_bzero(text.data, text.len);
+    return json;
+}
+
 /* Reads the statement's COLUMNS; the key is borrowed until its next step. */
-static enum errc take_row(sqlite3_stmt *st, const char *path, struct store_row *ret_row,
-                          struct error *err) {
+static enum errc take_row(sqlite3_stmt *st, const char *path, const struct seal *seal,
+                          struct store_row *ret_row, struct error *err) {
     struct store_row row = {
         .revision = sqlite3_column_int64(st, 0),
         .key = (const char *)sqlite3_column_text(st, 1),
@@ -212,16 +239,15 @@ static enum errc take_row(sqlite3_stmt *st, const char *path, struct store_row *
         .create_revision = sqlite3_column_int64(st, 3),
         .prev_revision = sqlite3_column_int64(st, 4),
     };
-    const char *text = (const char *)sqlite3_column_text(st, 5);
-    size_t len = (size_t)sqlite3_column_bytes(st, 5);
-    json_error_t why;
-    row.json = text ? json_loadb(text, len, JSON_ALLOW_NUL, &why) : NULL;
-    if (!row.key || !row.json) {
-        json_decref(row.json);
+    json_error_t why = {.text = "no value"};
+    struct error sealed = ERROR_INIT;
+    row.json = row.key ? parse_value(st, seal, &row, &why, &sealed) : NULL;
+    if (sealed.code)
+        return err_set(err, sealed.code, "%s: %s", path, sealed.text);
+    if (!row.json) {
         return err_set(err, ERR_INVALID,
                        "%s: revision %" PRId64 " (%s) is damaged: %s at byte %d (restore a backup)",
-                       path, row.revision, row.key ? row.key : "no key",
-                       text ? why.text : "no value", text ? why.position : 0);
+                       path, row.revision, row.key ? row.key : "no key", why.text, why.position);
     }
     *ret_row = row;
     return OK;
@@ -238,7 +264,7 @@ enum errc store_log_load(struct store_log *log, store_row_fn *fn, void *user, st
     int step = SQLITE_DONE;
     while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW) {
         struct store_row row;
-        rc = take_row(st, log->path, &row, err);
+        rc = take_row(st, log->path, log->seal, &row, err);
         if (!rc)
             fn(user, &row, NULL);
     }
@@ -265,7 +291,13 @@ enum errc store_log_append(struct store_log *log, const struct store_row *row, c
     sqlite3_bind_int(log->insert, 3, row->deleted);
     sqlite3_bind_int64(log->insert, 4, row->create_revision);
     sqlite3_bind_int64(log->insert, 5, row->prev_revision);
-    sqlite3_bind_text64(log->insert, 6, text, text_len, SQLITE_STATIC, SQLITE_UTF8);
+    if (log->seal && seal_covers(log->seal, row->key)) {
+        buf_clear(&log->sealed);
+        seal_text(log->seal, row->key, row->revision, text, text_len, &log->sealed);
+        sqlite3_bind_blob64(log->insert, 6, log->sealed.data, log->sealed.len, SQLITE_STATIC);
+    } else {
+        sqlite3_bind_text64(log->insert, 6, text, text_len, SQLITE_STATIC, SQLITE_UTF8);
+    }
     int step = sqlite3_step(log->insert);
     enum errc rc = step == SQLITE_DONE ? OK : db_error(log->db, log->path, "write", err);
     sqlite3_reset(log->insert);
@@ -316,10 +348,11 @@ enum errc store_log_compact(struct store_log *log, int64_t revision, struct erro
     return OK;
 }
 
-enum errc store_log_reader_open(const char *path, struct store_log_reader **ret_r,
-                                struct error *err) {
+enum errc store_log_reader_open(const char *path, const struct seal *seal,
+                                struct store_log_reader **ret_r, struct error *err) {
     AUTO(store_log_reader) r = mem_alloc(sizeof(*r));
     r->path = mem_strdup(path);
+    r->seal = seal;
     int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &r->db, flags, NULL) != SQLITE_OK)
         return db_error(r->db, path, "open to read", err);
@@ -349,8 +382,8 @@ void store_log_reader_close(struct store_log_reader *r) {
 /* Gives the range statement's row to fn, with the row that it superseded. */
 static enum errc give_event(struct store_log_reader *r, store_row_fn *fn, void *user,
                             struct error *err) {
-    struct store_row row, previous;
-    if (take_row(r->range, r->path, &row, err))
+    struct store_row row = {0}, previous = {0};
+    if (take_row(r->range, r->path, r->seal, &row, err))
         return err->code;
     if (!row.prev_revision) {
         fn(user, &row, NULL);
@@ -358,7 +391,7 @@ static enum errc give_event(struct store_log_reader *r, store_row_fn *fn, void *
     }
     sqlite3_bind_int64(r->one, 1, row.prev_revision);
     enum errc rc = sqlite3_step(r->one) == SQLITE_ROW
-                       ? take_row(r->one, r->path, &previous, err)
+                       ? take_row(r->one, r->path, r->seal, &previous, err)
                        : db_error(r->db, r->path, "read history", err);
     if (rc)
         json_decref(row.json);

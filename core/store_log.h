@@ -7,6 +7,7 @@
 
 #include "core/base/mem.h"
 
+struct seal;
 struct store_log;
 struct store_log_reader;
 
@@ -26,8 +27,10 @@ typedef void store_row_fn(void *user, const struct store_row *row,
                           const struct store_row *previous);
 
 /* Opens or makes the file and locks it against a second daemon. ERR_UNAVAILABLE: another process
- * has it; ERR_INVALID: not inferd's database, a newer one, or damaged; ERR_IO. */
-MUST_CHECK enum errc store_log_open(const char *path, struct store_log **ret_log,
+ * has it; ERR_INVALID: not inferd's database, a newer one, or damaged; ERR_IO. With a seal
+ * (borrowed, may be NULL) everything that it covers is sealed under its first key once this
+ * returns; without keys it gets one, unless something is sealed already: ERR_INVALID. */
+MUST_CHECK enum errc store_log_open(const char *path, struct seal *seal, struct store_log **ret_log,
                                     struct error *err);
 void store_log_close(struct store_log *log);
 DEFINE_AUTO(store_log, store_log_close)
@@ -51,8 +54,8 @@ void store_log_rollback(struct store_log *log); /* nothing happens outside a tra
 MUST_CHECK enum errc store_log_compact(struct store_log *log, int64_t revision, struct error *err);
 
 /* Reads the log beside the writer, for watches that are behind the events in memory. */
-MUST_CHECK enum errc store_log_reader_open(const char *path, struct store_log_reader **ret_r,
-                                           struct error *err);
+MUST_CHECK enum errc store_log_reader_open(const char *path, const struct seal *seal,
+                                           struct store_log_reader **ret_r, struct error *err);
 void store_log_reader_close(struct store_log_reader *r);
 DEFINE_AUTO(store_log_reader, store_log_reader_close)
 

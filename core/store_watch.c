@@ -20,6 +20,7 @@ enum { BACKLOG_ROWS_MAX = 64 }; /* read from disk at a time */
 
 struct store_feed {
     char *path;
+    const struct seal *seal;
     pthread_mutex_t ring_lock;
     struct store_event ring[STORE_FEED_EVENTS_MAX]; /* revision r at r % STORE_FEED_EVENTS_MAX */
     int64_t floor; /* the ring has every event with floor < revision <= newest */
@@ -59,9 +60,11 @@ static struct store_event event_ref(const struct store_event *e) {
     return copy;
 }
 
-struct store_feed *store_feed_create(const char *path, int64_t revision, int64_t compacted) {
+struct store_feed *store_feed_create(const char *path, const struct seal *seal, int64_t revision,
+                                     int64_t compacted) {
     struct store_feed *f = mem_alloc(sizeof(*f));
     f->path = mem_strdup(path);
+    f->seal = seal;
     f->floor = f->newest = revision;
     f->compacted = compacted;
     pthread_mutex_init(&f->ring_lock, NULL);
@@ -208,7 +211,7 @@ static void backlog_row(void *user, const struct store_row *row, const struct st
 static enum errc backlog_fill(struct store_watch *w, int64_t upto) {
     struct error err = ERROR_INIT;
     backlog_clear(w);
-    if (!w->reader && store_log_reader_open(w->feed->path, &w->reader, &err))
+    if (!w->reader && store_log_reader_open(w->feed->path, w->feed->seal, &w->reader, &err))
         return err.code;
     return store_log_read(w->reader, w->prefix, w->cursor, upto, BACKLOG_ROWS_MAX, backlog_row, w,
                           &w->backlog_seen, &err);

@@ -9,7 +9,8 @@ struct store_feed;
 
 /* `revision`: the newest there is; events after it come through store_feed_publish(). `path` is the
  * database, for watches that are behind memory. */
-struct store_feed *store_feed_create(const char *path, int64_t revision, int64_t compacted);
+struct store_feed *store_feed_create(const char *path, const struct seal *seal, int64_t revision,
+                                     int64_t compacted);
 void store_feed_destroy(struct store_feed *f); /* asserts that no watch is left */
 
 /* Store thread only. Takes the event's references; revisions go up by one. */

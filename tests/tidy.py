@@ -28,7 +28,7 @@ BEHIND = {
     r"microhttpd\.h": r"core/http\w*\.[ch]",
     r"sqlite3\.h": r"core/store_\w+\.[ch]",
     r"yaml\.h": r"core/base/yaml\.c",
-    r"mbedtls/.*": r"core/(tls|pki|auth)\w*\.[ch]",
+    r"mbedtls/.*": r"core/(tls|pki|auth|seal)\w*\.[ch]",
     r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*)\.[ch]",
     r"utf8proc\.h": r"engine/\w+\.[ch]",
     r"curl/.*": r"api/upstream\w*\.[ch]|core/control/fetch\.c",
