@@ -110,6 +110,10 @@ static enum errc parse_token_line(const char *path, unsigned line_no, const char
             ok = *text && strlen(text) < AUTH_NAME_BYTES_MAX;
             if (ok)
                 strcpy(t.identity.name, text);
+        } else if (n == 2) {
+            ok = strlen(text) < AUTH_UID_BYTES_MAX;
+            if (ok)
+                strcpy(t.identity.uid, text);
         } else if (n == 3) {
             for (const char *g = text; ok && *g; g += strcspn(g, ","), g += *g == ',')
                 ok = add_group(&t.identity, g, strcspn(g, ","));
@@ -121,8 +125,9 @@ static enum errc parse_token_line(const char *path, unsigned line_no, const char
         free(t.text);
         return err_set(err, ERR_MALFORMED,
                        "%s:%u: expected token,user,uid,\"group1,group2\" with a token of %d to %d "
-                       "bytes and at most %d groups",
-                       path, line_no, TOKEN_BYTES_MIN, TOKEN_BYTES_MAX, AUTH_GROUPS_MAX - 1);
+                       "bytes, a uid below %d bytes and at most %d groups",
+                       path, line_no, TOKEN_BYTES_MIN, TOKEN_BYTES_MAX, AUTH_UID_BYTES_MAX,
+                       AUTH_GROUPS_MAX - 1);
     }
     *ret_token = t;
     return OK;

@@ -7,12 +7,28 @@
 
 struct auth;
 
-enum { AUTH_GROUPS_MAX = 16, AUTH_NAME_BYTES_MAX = 256 };
+enum {
+    AUTH_GROUPS_MAX = 16,
+    AUTH_NAME_BYTES_MAX = 256,
+    AUTH_UID_BYTES_MAX = 64,
+    AUTH_EXTRA_MAX = 8,
+    AUTH_EXTRA_KEY_BYTES_MAX = 64,
+};
+
+/* What else is known, as Kubernetes has it: "authentication.kubernetes.io/pod-name" and the like. A
+ * key with several values stands several times, one behind the other. */
+struct auth_extra {
+    char key[AUTH_EXTRA_KEY_BYTES_MAX];
+    char value[AUTH_NAME_BYTES_MAX];
+};
 
 struct auth_identity {
     char name[AUTH_NAME_BYTES_MAX]; /* certificate CN, or the token's user; "system:anonymous" */
+    char uid[AUTH_UID_BYTES_MAX];   /* of the token's user; "": none */
     char groups[AUTH_GROUPS_MAX][AUTH_NAME_BYTES_MAX]; /* certificate O=..., token's groups */
     uint32_t num_groups;
+    struct auth_extra extra[AUTH_EXTRA_MAX];
+    uint32_t num_extra;
     bool anonymous;
     bool admin; /* member of system:masters */
 };

@@ -46,6 +46,7 @@ static void tokens_name_user_and_groups(void **state) {
     struct auth_identity id;
     assert_int_equal(auth_identify(a, "Bearer secret-one", NULL, &id, &err), OK);
     assert_string_equal(id.name, "ann");
+    assert_string_equal(id.uid, "1");
     assert_int_equal(id.num_groups, 3);
     assert_string_equal(id.groups[0], "team-a");
     assert_string_equal(id.groups[1], "team-b");

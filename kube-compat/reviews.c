@@ -42,12 +42,33 @@ const struct review *reviews_find(const char *group, const char *version, const 
 }
 
 static json_t *user_of(const struct auth_identity *who) {
+    const char *everybody =
+        who && who->anonymous ? "system:unauthenticated" : "system:authenticated";
     json_t *groups = json_array();
-    for (uint32_t i = 0; who && i < who->num_groups; i++)
+    bool said = false;
+    for (uint32_t i = 0; who && i < who->num_groups; i++) {
+        said = said || !strcmp(who->groups[i], everybody);
         json_array_append_new(groups, json_string(who->groups[i]));
-    json_array_append_new(groups, json_string(who && who->anonymous ? "system:unauthenticated"
-                                                                    : "system:authenticated"));
-    return json_pack("{s:s, s:o}", "username", who ? who->name : "system:admin", "groups", groups);
+    }
+    if (!said)
+        json_array_append_new(groups, json_string(everybody));
+    json_t *user =
+        json_pack("{s:s, s:o}", "username", who ? who->name : "system:admin", "groups", groups);
+    if (who && *who->uid)
+        json_object_set_new(user, "uid", json_string(who->uid));
+    json_t *extra = json_object();
+    for (uint32_t i = 0; who && i < who->num_extra; i++) {
+        json_t *values = json_object_get(extra, who->extra[i].key);
+        if (!values) {
+            values = json_array();
+            json_object_set_new(extra, who->extra[i].key, values);
+        }
+        json_array_append_new(values, json_string(who->extra[i].value));
+    }
+    if (json_object_size(extra))
+        json_object_set(user, "extra", extra);
+    json_decref(extra);
+    return user;
 }
 
 /* The identity that a SubjectAccessReview asks about. */
