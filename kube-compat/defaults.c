@@ -8,6 +8,7 @@
 #include "core/object.h"
 #include "kube-compat/crd.h"
 #include "kube-compat/base64.h"
+#include "kube-compat/policy_rules.h"
 #include "core/quantity.h"
 
 static void set_default(json_t *o, const char *key, json_t *value) {
@@ -208,6 +209,8 @@ void defaults_new(const struct kind *kind, json_t *object) {
         object_set(object, "status.phase", json_string("Pending"));
     } else if (!strcmp(kind->kind, "Service") && kind->built_in) {
         object_set(object, "status.loadBalancer", json_object());
+    } else if (policy_defaults_new(kind, object)) {
+        return;
     } else if (kind->has_status && kind->built_in && strcmp(kind->kind, "Node") != 0) {
         json_object_set_new(object, "status", json_object());
     }
@@ -247,5 +250,7 @@ void defaults_apply(const struct kind *kind, json_t *object, const json_t *old) 
         if (name)
             json_object_set_new(json_object_get(metadata, "labels"), "kubernetes.io/metadata.name",
                                 json_string(name));
+    } else {
+        policy_defaults(kind, object);
     }
 }

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "kube-compat/autoscaler_view.h"
 #include "kube-compat/managed_fields.h"
 
 static const char *const pairs[][2] = {
@@ -41,17 +42,19 @@ static json_t *with_version(json_t *object, const char *api_version) {
 }
 
 json_t *kind_show(const struct kind *kind, json_t *stored) {
-    json_t *shown = kind->events_view      ? convert(stored, 0, kind->api_version)
-                    : kind->stored_version ? with_version(stored, kind->api_version)
-                                           : json_incref(stored);
+    json_t *shown = kind->view == KIND_VIEW_EVENTS        ? convert(stored, 0, kind->api_version)
+                    : kind->view == KIND_VIEW_AUTOSCALING ? autoscaler_to_v1(stored)
+                    : kind->stored_version                ? with_version(stored, kind->api_version)
+                                                          : json_incref(stored);
     return managed_open(shown);
 }
 
 json_t *kind_store(const struct kind *kind, json_t *shown) {
-    if (!kind->events_view && !kind->stored_version)
+    if (kind->view == KIND_VIEW_NONE && !kind->stored_version)
         return shown;
-    json_t *o =
-        kind->events_view ? convert(shown, 1, "v1") : with_version(shown, kind->stored_version);
+    json_t *o = kind->view == KIND_VIEW_EVENTS        ? convert(shown, 1, "v1")
+                : kind->view == KIND_VIEW_AUTOSCALING ? autoscaler_to_v2(shown)
+                                                      : with_version(shown, kind->stored_version);
     json_decref(shown);
     return o;
 }

@@ -13,8 +13,10 @@
 EMBEDDED(kinds_core_yaml);
 EMBEDDED(kinds_apiextensions_yaml);
 EMBEDDED(kinds_apps_yaml);
+EMBEDDED(kinds_workloads_yaml);
 EMBEDDED(kinds_serving_yaml);
 EMBEDDED(kinds_kubernetes_types);
+EMBEDDED(kinds_workloads_types);
 EMBEDDED(kinds_serving_types);
 EMBEDDED(kinds_apiextensions_types);
 
@@ -118,8 +120,12 @@ static void read_options(const struct reader *r, struct kind *k, const json_t *o
     k->built_in = object_bool(options, "builtIn", false);
     k->generation = object_bool(options, "generation", true);
     k->name_column = object_bool(options, "nameColumn", true);
-    k->events_view = object_str(options, "view") != NULL;
-    k->store_group = k->events_view || !*k->group ? "core" : k->group;
+    const char *view = object_str(options, "view");
+    k->view = !view                     ? KIND_VIEW_NONE
+              : !strcmp(view, "events") ? KIND_VIEW_EVENTS
+                                        : KIND_VIEW_AUTOSCALING;
+    k->store_group = k->view == KIND_VIEW_EVENTS || !*k->group ? "core" : k->group;
+    k->not_run = kept(r, options, "notRun");
     read_subresources(r, k, json_object_get(options, "subresources"));
 }
 
@@ -199,6 +205,18 @@ static enum errc read_text(struct kinds *k, const char *start, const char *end, 
     return code;
 }
 
+static const struct kind *stored_as(const struct kinds *k, const struct kind *kind) {
+    switch (kind->view) {
+    case KIND_VIEW_EVENTS:
+        return kinds_find(k, "", "v1", "events");
+    case KIND_VIEW_AUTOSCALING:
+        return kinds_find(k, "autoscaling", "v2", kind->plural);
+    case KIND_VIEW_NONE:
+        break;
+    }
+    return kind;
+}
+
 enum errc kinds_create(struct kinds **ret_k, struct error *err) {
     AUTO(kinds) k = mem_alloc(sizeof(*k));
     k->arena = arena_create();
@@ -208,6 +226,8 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
     const struct schema_table tables[] = {
         {"kubernetes.types", kinds_kubernetes_types_start,
          (size_t)(kinds_kubernetes_types_end - kinds_kubernetes_types_start)},
+        {"workloads.types", kinds_workloads_types_start,
+         (size_t)(kinds_workloads_types_end - kinds_workloads_types_start)},
         {"serving.types", kinds_serving_types_start,
          (size_t)(kinds_serving_types_end - kinds_serving_types_start)},
         {"apiextensions.types", kinds_apiextensions_types_start,
@@ -219,13 +239,15 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
     if (!code)
         code = read_text(k, kinds_apps_yaml_start, kinds_apps_yaml_end, err);
     if (!code)
+        code = read_text(k, kinds_workloads_yaml_start, kinds_workloads_yaml_end, err);
+    if (!code)
         code = read_text(k, kinds_serving_yaml_start, kinds_serving_yaml_end, err);
     if (!code)
         code = read_text(k, kinds_apiextensions_yaml_start, kinds_apiextensions_yaml_end, err);
     if (code)
         return err_wrap(err, "embedded kinds");
     for (size_t i = 0; i < k->num; i++)
-        k->own[i].storage = k->own[i].events_view ? kinds_find(k, "", "v1", "events") : &k->own[i];
+        k->own[i].storage = stored_as(k, &k->own[i]);
     *ret_k = steal(k);
     return OK;
 }

@@ -10,7 +10,11 @@
  *   spec.x-inferd.nameRule           subdomain (default), label, any
  *   spec.x-inferd.nameColumn         false: the Name column is among the printer columns
  *   spec.x-inferd.subresources       further entries for discovery
- *   spec.x-inferd.view: events       another spelling of the core group's objects (events_view.c)
+ *   spec.x-inferd.view               another spelling of the objects of another kind: events of the
+ *                                    core group's (events_view.c), autoscaling of version v2's
+ *                                    (autoscaler_view.c)
+ *   spec.x-inferd.notRun             clients look for this kind and inferd has none: lists are
+ * empty, writes are refused with this advice
  *
  * A kind is one version of one resource. A table is an immutable snapshot, shared by reference:
  * the embedded kinds, and behind them those of users' definitions (crd.h). Whoever keeps a kind
@@ -22,6 +26,7 @@
 
 struct crd;
 
+enum kind_view { KIND_VIEW_NONE, KIND_VIEW_EVENTS, KIND_VIEW_AUTOSCALING };
 enum kind_name_rule { KIND_NAME_SUBDOMAIN, KIND_NAME_LABEL, KIND_NAME_ANY };
 
 struct kind_column {
@@ -49,8 +54,10 @@ struct kind {
     const char *kind, *list_kind, *plural, *singular;
     const char *qualified;                  /* "deployments.apps": how messages name the resource */
     const char **short_names, **categories; /* NULL-terminated */
-    bool namespaced, built_in, generation, has_status, has_scale, events_view, name_column;
+    bool namespaced, built_in, generation, has_status, has_scale, name_column;
     enum kind_name_rule name_rule;
+    enum kind_view view;
+    const char *not_run; /* what to use instead; NULL: the kind is one that inferd has */
     const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* "spec.replicas" */
     const char *store_group;    /* first part of the store's key */
     const struct kind *storage; /* the kind whose form is stored: this one, or the viewed one */

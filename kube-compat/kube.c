@@ -217,6 +217,10 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") != 0 &&
         strcmp(rq->verb, "watch") != 0)
         return rq->name ? no_such_path(err) : no_such_verb(err);
+    if (rq->kind->not_run &&
+        (!strcmp(rq->verb, "create") || !strcmp(rq->verb, "update") || !strcmp(rq->verb, "patch")))
+        return err_set(err, ERR_METHOD, "inferd does not run %s: %s", rq->kind->qualified,
+                       rq->kind->not_run);
     if (rq->kind->warning)
         json_array_append_new(rq->warnings, json_string(rq->kind->warning));
     enum errc code = read_parameters(rq, err);

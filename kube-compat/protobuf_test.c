@@ -179,6 +179,11 @@ static void round_trip_objects(void **state) {
         {"core.v1.Event", "core.v1.Event"},
         {"core.v1.DeleteOptions", "meta.DeleteOptions"},
         {"apps.v1.Deployment", "apps.v1.Deployment"},
+        {"core.v1.LimitRange", "core.v1.LimitRange"},
+        {"policy.v1.PodDisruptionBudget", "policy.v1.PodDisruptionBudget"},
+        {"discovery.k8s.io.v1.EndpointSlice", "discovery.v1.EndpointSlice"},
+        {"autoscaling.v1.HorizontalPodAutoscaler", "autoscaling.v1.HorizontalPodAutoscaler"},
+        {"autoscaling.v2.HorizontalPodAutoscaler", "autoscaling.v2.HorizontalPodAutoscaler"},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char name[256], path[1024];

@@ -6,8 +6,7 @@
 #include <stdio.h>
 
 #include "core/object.h"
-
-typedef void cell_fn(const json_t *o, int64_t now_ms, struct buf *out);
+#include "kube-compat/table_cells.h"
 
 static void age(const json_t *o, int64_t now_ms, struct buf *out) {
     char text[32];
@@ -339,11 +338,7 @@ static void secrets_count(const json_t *o, int64_t now_ms, struct buf *out) {
     buf_printf(out, "%zu", json_array_size(json_object_get(o, "secrets")));
 }
 
-static const struct {
-    const char *name;
-    cell_fn *fn;
-    bool integer;
-} cells[] = {
+static const struct table_cell_row cells[] = {
     {"age", age, false},
     {"pod-ready", pod_ready, false},
     {"pod-status", pod_status, false},
@@ -369,19 +364,26 @@ static const struct {
     {"event-count", event_count, false},
     {"data-count", data_count, true},
     {"secrets-count", secrets_count, true},
+    {NULL, NULL, false},
 };
 
+static const struct table_cell_row *find_cell(const struct table_cell_row *row, const char *cell) {
+    while (row->name && strcmp(row->name, cell) != 0)
+        row++;
+    return row->name ? row : NULL;
+}
+
 json_t *table_cell(const char *cell, const json_t *object, int64_t now_ms) {
-    for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
-        if (strcmp(cells[i].name, cell) != 0)
-            continue;
-        AUTO_BUF text = BUF_INIT;
-        cells[i].fn(object, now_ms, &text);
-        if (cells[i].integer)
-            return json_integer(strtoll(text.data, NULL, 10));
-        return json_stringn(text.data ? text.data : "", text.len);
-    }
-    return json_null();
+    const struct table_cell_row *row = find_cell(cells, cell);
+    if (!row)
+        row = find_cell(table_cells_policy, cell);
+    if (!row)
+        return json_null();
+    AUTO_BUF text = BUF_INIT;
+    row->fn(object, now_ms, &text);
+    if (row->integer)
+        return json_integer(strtoll(text.data, NULL, 10));
+    return json_stringn(text.data ? text.data : "", text.len);
 }
 
 void table_cell_text(const char *cell, const json_t *object, char out[TABLE_CELL_BYTES_MAX]) {

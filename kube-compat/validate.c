@@ -7,6 +7,7 @@
 #include "core/object.h"
 #include "kube-compat/base64.h"
 #include "kube-compat/names.h"
+#include "kube-compat/policy_rules.h"
 #include "kube-compat/selector.h"
 
 enum {
@@ -301,6 +302,8 @@ void validate_object(const struct kind *kind, const json_t *object, json_t *caus
     } else if (!strcmp(kind->kind, "Secret")) {
         check_data(object, "data", causes);
         check_base64(object, "data", causes);
+    } else {
+        policy_validate(kind, object, causes);
     }
 }
 
@@ -362,6 +365,8 @@ void validate_update(const struct kind *kind, const json_t *object, const json_t
             immutable(object, old, "spec.clusterIP", causes);
     } else if (!strcmp(kind->kind, "Secret")) {
         immutable(object, old, "type", causes);
+    } else {
+        policy_validate_update(kind, object, old, causes);
     }
     bool frozen = object_bool(old, "immutable", false);
     if (frozen && (!strcmp(kind->kind, "ConfigMap") || !strcmp(kind->kind, "Secret"))) {

@@ -6,65 +6,13 @@
 #
 # Works in a namespace of its own, which it deletes. Parts that need controllers are skipped, by
 # name, where no Node is. Exit 1 when a check failed; the last line counts.
-set -uo pipefail
-if ! command -v kubectl >/dev/null; then
-    echo "SKIPPED: no kubectl"
-    exit 77
-fi
-home=$(mktemp -d)
-export HOME=$home # kubectl's caches
+prefix=dialect
+# shellcheck source=tests/kubectl_checks.sh
+. "$(dirname "$0")/kubectl_checks.sh"
 printf '#!/bin/sh\nsed -i "s/^  z: .*/  z: edited/" "$1"\n' >"$home/editor"
 chmod +x "$home/editor"
-ns=dialect-$$
-server=("$@")
-passed=0 failed=0 skipped=0
 
-k() { timeout 60 kubectl "${server[@]}" -n "$ns" "$@"; }
-
-# check NAME REGEX COMMAND...: the command succeeds and its output (both streams) matches.
-check() {
-    local name=$1 want=$2 out code
-    shift 2
-    out=$("$@" 2>&1)
-    code=$?
-    if [ $code -eq 0 ] && grep -qE -- "$want" <<<"$out"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAIL %s\n  command: %s\n  exit %d, wanted /%s/\n%s\n' "$name" "$*" $code "$want" \
-            "$(sed 's/^/  | /' <<<"$out")"
-    fi
-}
-
-# refuse NAME REGEX COMMAND...: the command fails and says why.
-refuse() {
-    local name=$1 want=$2 out code
-    shift 2
-    out=$("$@" 2>&1)
-    code=$?
-    if [ $code -ne 0 ] && [ $code -ne 124 ] && grep -qE -- "$want" <<<"$out"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAIL %s\n  command: %s\n  exit %d, wanted a refusal /%s/\n%s\n' "$name" "$*" $code \
-            "$want" "$(sed 's/^/  | /' <<<"$out")"
-    fi
-}
-
-skip() {
-    skipped=$((skipped + 1))
-    echo "SKIPPED: $1"
-}
-
-apply_text() { k apply "${@:2}" -f - <<<"$1"; }
 ssa_diff() { k diff --server-side "${@:2}" -f - <<<"$1"; }
-create_text() { k create "${@:2}" -f - <<<"$1"; }
-
-finish() {
-    kubectl "${server[@]}" delete namespace "$ns" --wait=false >/dev/null 2>&1
-    rm -rf "$home"
-}
-trap finish EXIT
 
 deployment() {
     cat <<YAML

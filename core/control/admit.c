@@ -285,5 +285,8 @@ enum errc control_admit(const char *group, const char *resource, json_t *object,
         return admit_replicated(object, old, err);
     if (!strcmp(resource, "pods") && strcmp(group, "metrics.k8s.io") != 0)
         return admit_pod(object, old, warnings, err);
+    if (!strcmp(resource, "horizontalpodautoscalers") && !old)
+        json_array_append_new(
+            warnings, json_string("spec: inferd keeps the object and does not scale by it yet"));
     return OK;
 }
