@@ -1,13 +1,13 @@
 /* Defaults: what the reference server writes into an object where the client was silent. Clients
  * rely on reading these back (a Deployment's replicas, a port's protocol), and controllers on never
  * having to guess. Custom resources get none of this: their defaults are in their schema. */
+#include "core/base/base64.h"
 #include "kube-compat/validate.h"
 
 #include <stdio.h>
 
 #include "core/object.h"
 #include "kube-compat/crd.h"
-#include "kube-compat/base64.h"
 #include "kube-compat/policy_rules.h"
 #include "core/quantity.h"
 

@@ -13,8 +13,8 @@
 
 #include <stdio.h>
 
+#include "core/base/base64.h"
 #include "core/base/clock.h"
-#include "kube-compat/base64.h"
 
 struct bytes {
     const uint8_t *at, *end;

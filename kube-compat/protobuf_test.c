@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kube-compat/base64.h"
+#include "core/base/base64.h"
 #include "kube-compat/kinds.h"
 #include "kube-compat/test_data.h"
 

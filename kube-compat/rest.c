@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "core/base/base64.h"
 #include "core/object.h"
-#include "kube-compat/base64.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
 #include "kube-compat/status.h"

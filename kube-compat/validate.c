@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
+#include "core/base/base64.h"
 #include "core/object.h"
-#include "kube-compat/base64.h"
 #include "kube-compat/names.h"
 #include "kube-compat/policy_rules.h"
 #include "kube-compat/selector.h"

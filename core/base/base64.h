@@ -1,6 +1,6 @@
 /* Base64, standard and URL-safe without padding. Pure. */
-#ifndef KUBE_COMPAT_BASE64_H
-#define KUBE_COMPAT_BASE64_H
+#ifndef CORE_BASE_BASE64_H
+#define CORE_BASE_BASE64_H
 
 #include "core/base/buf.h"
 
