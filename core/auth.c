@@ -1,9 +1,9 @@
 /* From what a client shows to who it is.
  *
- * Three ways in: a client certificate that the CA signed (checked by the TLS thread; CN is the
- * name, every O a group), a bearer token out of tokens.csv, or nothing, which is system:anonymous.
- * A token that nobody has is refused even beside a good certificate, so that a stale token shows
- * itself.
+ * Four ways in: a client certificate that the CA signed (checked by the TLS thread; CN is the name,
+ * every O a group), a bearer token out of tokens.csv, a ServiceAccount's token (auth_token.c), or
+ * nothing, which is system:anonymous. A token that nobody has is refused even beside a good
+ * certificate, so that a stale token shows itself.
  *
  * tokens.csv is Kubernetes' static token file, one line a token:
  *   token,user,uid,"group1,group2"
@@ -18,9 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <mbedtls/base64.h>
-
+#include "core/auth_token.h"
+#include "core/base/base64.h"
 #include "core/base/buf.h"
+#include "core/base/clock.h"
 #include "core/pki.h"
 
 enum {
@@ -40,6 +41,7 @@ struct token {
 
 struct auth {
     struct pki *pki;
+    struct auth_token *service_accounts;
     struct token *tokens;
     size_t num_tokens;
 };
@@ -54,6 +56,10 @@ static bool add_group(struct auth_identity *id, const char *group, size_t len) {
     if (len == strlen("system:masters") && !memcmp(group, "system:masters", len))
         id->admin = true;
     return true;
+}
+
+bool auth_identity_add_group(struct auth_identity *id, const char *group) {
+    return add_group(id, group, strlen(group));
 }
 
 static void anonymous(struct auth_identity *id) {
@@ -198,29 +204,47 @@ static enum errc load_tokens(struct auth *a, const char *path, struct error *err
 
 /* ---- public ---- */
 
+/* Folder and files that a first start makes. */
+static enum errc open_pki(struct auth *a, const struct auth_options *opt, const char *dir,
+                          const char *tokens, struct error *err) {
+    AUTO_FREE char *keys = mem_printf("%s/keys", dir);
+    if (opt->existing_only)
+        return pki_load(dir, &a->pki, err);
+    if (mkdir(opt->data_dir, 0700) < 0 && errno != EEXIST)
+        return err_errno(err, "make folder %s", opt->data_dir);
+    if (pki_open(dir, opt->extra_sans, &a->pki, err))
+        return err->code;
+    if (mkdir(keys, 0700) < 0 && errno != EEXIST)
+        return err_errno(err, "make folder %s", keys);
+    return make_token_file(tokens, err);
+}
+
 enum errc auth_open(const struct auth_options *opt, struct auth **ret_auth, struct error *err) {
     AUTO(auth) a = mem_alloc(sizeof(*a));
     AUTO_FREE char *dir = mem_printf("%s/pki", opt->data_dir);
     AUTO_FREE char *tokens = mem_printf("%s/tokens.csv", dir);
-    enum errc rc = OK;
-    if (opt->existing_only) {
-        rc = pki_load(dir, &a->pki, err);
-    } else {
-        if (mkdir(opt->data_dir, 0700) < 0 && errno != EEXIST)
-            return err_errno(err, "make folder %s", opt->data_dir);
-        rc = pki_open(dir, opt->extra_sans, &a->pki, err);
-        rc = rc ? rc : make_token_file(tokens, err);
-    }
-    rc = rc ? rc : load_tokens(a, tokens, err);
-    if (!rc)
-        *ret_auth = steal(a);
-    return rc;
+    AUTO_FREE char *key = mem_printf("%s/keys/sa.key", dir);
+    struct auth_token_options service_accounts = {
+        .key_path = key,
+        .store = opt->store,
+        .issuer = opt->issuer ? opt->issuer : AUTH_ISSUER_DEFAULT,
+    };
+    if (open_pki(a, opt, dir, tokens, err) || load_tokens(a, tokens, err))
+        return err->code;
+    if (opt->token_file && *opt->token_file && load_tokens(a, opt->token_file, err))
+        return err->code;
+    /* A command beside a daemon needs certificates only. */
+    if (!opt->existing_only && auth_token_open(&service_accounts, &a->service_accounts, err))
+        return err->code;
+    *ret_auth = steal(a);
+    return OK;
 }
 
 void auth_close(struct auth *a) {
     if (!a)
         return;
     pki_close(a->pki);
+    auth_token_close(a->service_accounts);
     for (size_t i = 0; i < a->num_tokens; i++) {
         explicit_bzero(a->tokens[i].text, a->tokens[i].len);
         free(a->tokens[i].text);
@@ -230,11 +254,56 @@ void auth_close(struct auth *a) {
 }
 
 /* Reads all of the presented text and none of the secret's length. */
-static bool same_secret(const char *secret, size_t secret_len, const char *shown, size_t len) {
+bool auth_same_secret(const char *secret, size_t secret_len, const char *shown, size_t len) {
     unsigned char differ = secret_len != len;
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len && secret_len; i++)
         differ |= (unsigned char)(shown[i] ^ secret[i % secret_len]);
     return !differ;
+}
+
+static const struct token *find_token(const struct auth *a, const char *shown) {
+    size_t len = strlen(shown);
+    const struct token *found = NULL;
+    for (size_t i = 0; i < a->num_tokens && len <= TOKEN_BYTES_MAX; i++)
+        if (auth_same_secret(a->tokens[i].text, a->tokens[i].len, shown, len))
+            found = &a->tokens[i];
+    return found;
+}
+
+struct auth_token *auth_service_accounts(const struct auth *a) {
+    return a->service_accounts;
+}
+
+/* Static tokens have the API server's audience. */
+static enum errc static_audiences(const struct auth *a, const json_t *wanted,
+                                  json_t **ret_audiences, struct error *err) {
+    const char *api = auth_token_issuer(a->service_accounts);
+    bool meant = !json_array_size(wanted);
+    for (size_t i = 0; i < json_array_size(wanted) && !meant; i++) {
+        const char *s = json_string_value(json_array_get(wanted, i));
+        meant = s && !strcmp(s, api);
+    }
+    if (!meant)
+        return err_set(err, ERR_UNAUTHENTICATED, "a static token is good for \"%.200s\" only", api);
+    *ret_audiences = json_pack("[s]", api);
+    return OK;
+}
+
+enum errc auth_review(const struct auth *a, const char *token, const json_t *audiences,
+                      struct auth_identity *ret_identity, json_t **ret_audiences,
+                      struct error *err) {
+    const struct token *found = find_token(a, token);
+    if (found) {
+        enum errc rc = static_audiences(a, audiences, ret_audiences, err);
+        if (!rc)
+            *ret_identity = found->identity;
+        return rc;
+    }
+    enum errc rc = auth_token_identify(a->service_accounts, token, audiences, clock_wall_ms(),
+                                       ret_identity, ret_audiences, err);
+    return rc == ERR_MALFORMED
+               ? err_set(err, ERR_UNAUTHENTICATED, "the bearer token is not known here")
+               : rc;
 }
 
 enum errc auth_identify(const struct auth *a, const char *authorization,
@@ -250,16 +319,10 @@ enum errc auth_identify(const struct auth *a, const char *authorization,
     if (strncasecmp(authorization, "Bearer ", 7) != 0)
         return err_set(err, ERR_UNAUTHENTICATED, "Authorization: only bearer tokens are read here");
     const char *shown = authorization + 7;
-    shown += strspn(shown, " ");
-    size_t len = strlen(shown);
-    const struct token *found = NULL;
-    for (size_t i = 0; i < a->num_tokens && len <= TOKEN_BYTES_MAX; i++)
-        if (same_secret(a->tokens[i].text, a->tokens[i].len, shown, len))
-            found = &a->tokens[i];
-    if (!found)
-        return err_set(err, ERR_UNAUTHENTICATED, "the bearer token is not known here");
-    *ret_identity = found->identity;
-    return OK;
+    json_t *audiences = NULL;
+    enum errc rc = auth_review(a, shown + strspn(shown, " "), NULL, ret_identity, &audiences, err);
+    json_decref(audiences);
+    return rc;
 }
 
 void auth_certificate_identity(const char *const *organizations, size_t num_organizations,
@@ -285,22 +348,13 @@ const struct pki *auth_pki(const struct auth *a) {
 
 /* ---- kubeconfig ---- */
 
-static void put_base64(struct buf *out, const char *text) {
-    size_t len = strlen(text), written = 0;
-    size_t room = (len + 2) / 3 * 4 + 1;
-    AUTO_FREE char *encoded = mem_alloc(room);
-    ASSERT(!mbedtls_base64_encode((unsigned char *)encoded, room, &written,
-                                  (const unsigned char *)text, len));
-    buf_append(out, encoded, written);
-}
-
 enum errc auth_kubeconfig(const struct auth *a, const char *server, const char *user,
-                          char **ret_yaml, struct error *err) {
+                          const char *group, char **ret_yaml, struct error *err) {
     AUTO_FREE char *fresh_cert = NULL;
     AUTO_FREE char *fresh_key = NULL;
-    bool admin = !strcmp(user, "admin");
+    bool admin = !strcmp(user, "admin") && !group;
     if (!admin) {
-        enum errc rc = pki_issue_client(a->pki, user, NULL, &fresh_cert, &fresh_key, err);
+        enum errc rc = pki_issue_client(a->pki, user, group, &fresh_cert, &fresh_key, err);
         if (rc)
             return rc;
     }
@@ -309,16 +363,18 @@ enum errc auth_kubeconfig(const struct auth *a, const char *server, const char *
                "apiVersion: v1\nkind: Config\nclusters:\n- name: inferd\n  cluster:\n"
                "    server: %s\n    certificate-authority-data: ",
                server);
-    put_base64(&b, a->pki->ca_cert);
+    base64_append(&b, a->pki->ca_cert, strlen(a->pki->ca_cert));
     /* The user's name may start with what YAML reads as something else ("@", "-"). */
     buf_printf(&b,
                "\ncontexts:\n- name: inferd\n  context:\n    cluster: inferd\n    user: \"%s\"\n"
                "    namespace: default\ncurrent-context: inferd\nusers:\n- name: \"%s\"\n  user:\n"
                "    client-certificate-data: ",
                user, user);
-    put_base64(&b, admin ? a->pki->admin_cert : fresh_cert);
+    const char *cert = admin ? a->pki->admin_cert : fresh_cert;
+    const char *key = admin ? a->pki->admin_key : fresh_key;
+    base64_append(&b, cert, strlen(cert));
     buf_puts(&b, "\n    client-key-data: ");
-    put_base64(&b, admin ? a->pki->admin_key : fresh_key);
+    base64_append(&b, key, strlen(key));
     buf_puts(&b, "\n");
     *ret_yaml = buf_steal(&b);
     return OK;

@@ -115,8 +115,8 @@ static void kubeconfig_carries_what_kubectl_needs(void **state) {
     assert_int_equal(open_with("", &a, &err), OK);
     AUTO_FREE char *admin = NULL;
     AUTO_FREE char *ann = NULL;
-    assert_int_equal(auth_kubeconfig(a, "https://127.0.0.1:6443", "admin", &admin, &err), OK);
-    assert_int_equal(auth_kubeconfig(a, "https://127.0.0.1:6443", "ann", &ann, &err), OK);
+    assert_int_equal(auth_kubeconfig(a, "https://127.0.0.1:6443", "admin", NULL, &admin, &err), OK);
+    assert_int_equal(auth_kubeconfig(a, "https://127.0.0.1:6443", "ann", NULL, &ann, &err), OK);
     static const char *const parts[] = {"server: https://127.0.0.1:6443\n",
                                         "certificate-authority-data: LS0tLS1CRUdJTi",
                                         "client-certificate-data: LS0tLS1CRUdJTi",
@@ -127,7 +127,7 @@ static void kubeconfig_carries_what_kubectl_needs(void **state) {
     }
     assert_string_not_equal(strstr(admin, "client-key-data"), strstr(ann, "client-key-data"));
     char *none = NULL;
-    assert_int_equal(auth_kubeconfig(a, "https://h", "a b", &none, &err), ERR_INVALID);
+    assert_int_equal(auth_kubeconfig(a, "https://h", "a b", NULL, &none, &err), ERR_INVALID);
     assert_null(none);
 }
 

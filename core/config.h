@@ -14,12 +14,14 @@ struct config {
     char *domain;         /* "example.com": hosts are NAME.NAMESPACE.domain */
     char *node_name;      /* "": the host's name */
     char *log_level;
-    char *tls_sans;            /* comma separated */
-    char *secret_keys_file;    /* "": data_dir/pki/keys/secrets.keys */
-    char *encrypted_resources; /* comma separated: "secrets" */
-    bool cpu_fallback;         /* pods that ask for GPUs may run on the CPU */
-    int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
-    int64_t gateway_queue_max; /* requests held per service while replicas start */
+    char *tls_sans;               /* comma separated */
+    char *token_auth_file;        /* "": none */
+    char *service_account_issuer; /* "https://kubernetes.default.svc" */
+    char *secret_keys_file;       /* "": data_dir/pki/keys/secrets.keys */
+    char *encrypted_resources;    /* comma separated: "secrets" */
+    bool cpu_fallback;            /* pods that ask for GPUs may run on the CPU */
+    int64_t drain_seconds;        /* terminationGracePeriod of replicas when the pod says nothing */
+    int64_t gateway_queue_max;    /* requests held per service while replicas start */
     int64_t gateway_hold_seconds;
     int64_t body_bytes_max;     /* gateway and API request bodies */
     int64_t log_file_bytes_max; /* per container log file before it rotates */

@@ -65,6 +65,10 @@ static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *c
         x->identity = arena_alloc(x->arena, sizeof(*x->identity));
         rc = auth_identify(s->opt.auth, http_header(x, "Authorization"), x->on->peer, x->identity,
                            &err);
+        struct log_quoted q;
+        if (rc) /* the client is told no more than that */
+            log_info("client not authenticated", "request=%s reason=%s", x->request_id,
+                     log_quote(&q, err.text));
     }
     if (!rc)
         return MHD_YES;

@@ -112,7 +112,7 @@ static enum errc publish_addresses(struct daemon *d, struct error *err) {
     AUTO_FREE char *kubeconfig = NULL;
     AUTO_FREE char *path = mem_printf("%s/admin.kubeconfig", d->config.data_dir);
     AUTO_FREE char *ready = mem_printf("%s/run/serve.json", d->config.data_dir);
-    enum errc rc = auth_kubeconfig(d->auth, d->kube_url, "admin", &kubeconfig, err);
+    enum errc rc = auth_kubeconfig(d->auth, d->kube_url, "admin", NULL, &kubeconfig, err);
     if (!rc)
         rc = write_file(path, kubeconfig, err);
     if (rc)
@@ -159,12 +159,17 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
     AUTO_FREE char *sans = mem_strdup(c->tls_sans);
     const char *list[32];
     split_commas(sans, list, ARRAY_LEN(list));
-    struct auth_options auth = {.data_dir = c->data_dir, .extra_sans = list};
+    struct auth_options auth = {.data_dir = c->data_dir,
+                                .extra_sans = list,
+                                .token_file = c->token_auth_file,
+                                .issuer = c->service_account_issuer,
+                                .store = d->store};
     enum errc rc = auth_open(&auth, &d->auth, err);
     if (!rc)
         rc = tls_start(d->auth, &d->tls, err);
     struct kube_options kube = {.store = d->store,
                                 .podlog = d->podlog,
+                                .auth = d->auth,
                                 .admit = control_admit,
                                 .event_ttl_seconds = c->event_ttl_seconds,
                                 .server_address = c->kube_listen};
@@ -206,7 +211,8 @@ static enum errc start(struct daemon *d, struct error *err) {
                                       .config = c,
                                       .gateway_url = d->gateway_url,
                                       .kube_address = http_server_address(d->http),
-                                      .ca_pem = auth_ca_pem(d->auth)};
+                                      .ca_pem = auth_ca_pem(d->auth),
+                                      .auth = d->auth};
     rc = control_start(&control, &d->control, err);
     return rc ? rc : publish_addresses(d, err);
 }
@@ -336,15 +342,16 @@ static char *running_server(const char *data_dir) {
 static int kubeconfig_command(int argc, char **argv) {
     struct config config;
     struct error err = ERROR_INIT;
-    const char *user = "admin", *server = NULL, *data_dir = NULL;
+    const char *user = "admin", *group = NULL, *server = NULL, *data_dir = NULL;
     for (int i = 1; i < argc; i++) {
         const char **to = !strcmp(argv[i], "--user")       ? &user
+                          : !strcmp(argv[i], "--group")    ? &group
                           : !strcmp(argv[i], "--server")   ? &server
                           : !strcmp(argv[i], "--data-dir") ? &data_dir
                                                            : NULL;
         if (!to || !argv[i + 1]) {
             fprintf(stderr, "usage: inferd kubeconfig [--data-dir DIR] [--user NAME] "
-                            "[--server https://HOST:PORT]\n");
+                            "[--group NAME] [--server https://HOST:PORT]\n");
             return 2;
         }
         *to = argv[++i];
@@ -365,7 +372,7 @@ static int kubeconfig_command(int argc, char **argv) {
                              server    ? server
                              : running ? running
                                        : configured,
-                             user, &yaml, &err);
+                             user, group, &yaml, &err);
     config_deinit(&config);
     if (rc)
         fprintf(stderr, "inferd kubeconfig: %s\n", err.text);

@@ -378,7 +378,7 @@ static char *run(const char *command) {
     AUTO_FREE char *kubeconfig = mem_printf("%s/kubeconfig", env.dir);
     char *text = NULL;
     struct error err = ERROR_INIT;
-    assert_int_equal(auth_kubeconfig(env.auth, url, "admin", &text, &err), OK);
+    assert_int_equal(auth_kubeconfig(env.auth, url, "admin", NULL, &text, &err), OK);
     FILE *f = fopen(kubeconfig, "w");
     fputs(text, f);
     fclose(f);

@@ -13,8 +13,10 @@ bool authz_is_public(const char *path) {
 }
 
 static bool is_discovery(const struct authz_attributes *a) {
-    return !strcmp(a->verb, "get") && (!strncmp(a->path, "/api", 4) ||
-                                       !strncmp(a->path, "/openapi", 8) || !strcmp(a->path, "/"));
+    return !strcmp(a->verb, "get") &&
+           (!strncmp(a->path, "/api", 4) || !strncmp(a->path, "/openapi", 8) ||
+            !strcmp(a->path, "/") || !strcmp(a->path, "/openid/v1/jwks") ||
+            !strcmp(a->path, "/.well-known/openid-configuration"));
 }
 
 /* Questions about oneself. */

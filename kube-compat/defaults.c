@@ -1,15 +1,15 @@
 /* Defaults: what the reference server writes into an object where the client was silent. Clients
  * rely on reading these back (a Deployment's replicas, a port's protocol), and controllers on never
  * having to guess. Custom resources get none of this: their defaults are in their schema. */
-#include "core/base/base64.h"
 #include "kube-compat/validate.h"
 
 #include <stdio.h>
 
+#include "core/base/base64.h"
 #include "core/object.h"
+#include "core/quantity.h"
 #include "kube-compat/crd.h"
 #include "kube-compat/policy_rules.h"
-#include "core/quantity.h"
 
 static void set_default(json_t *o, const char *key, json_t *value) {
     if (json_is_object(o) && !json_object_get(o, key))

@@ -27,6 +27,7 @@
 #include "kube-compat/reviews.h"
 #include "kube-compat/status.h"
 #include "kube-compat/stream.h"
+#include "kube-compat/tokens.h"
 #include "kube-compat/watch.h"
 
 enum { SEGMENTS_MAX = 16 };
@@ -196,6 +197,13 @@ static enum errc serve_subresource(struct request *rq, struct error *err) {
         rest_eviction(rq);
         return OK;
     }
+    if (rq->kind->built_in && !strcmp(rq->kind->plural, "serviceaccounts") &&
+        !strcmp(sub, "token")) {
+        if (strcmp(verb, "create") != 0)
+            return no_such_verb(err);
+        tokens_request(rq);
+        return OK;
+    }
     return no_such_path(err);
 }
 
@@ -299,7 +307,7 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
     enum errc code = authorize(rq, err);
     if (code)
         return code;
-    return openapi_handle(rq, path) ? OK : no_such_path(err);
+    return openapi_handle(rq, path) || tokens_handle(rq, path) ? OK : no_such_path(err);
 }
 
 void kube_handle(struct http_exchange *x, void *user) {
@@ -333,7 +341,10 @@ void kube_handle(struct http_exchange *x, void *user) {
 
 void kube_error_body(int status, const struct error *err, const char *request_id, struct buf *out) {
     static const struct status_subject nothing;
-    json_t *body = status_failure(err, &nothing, NULL);
+    struct error shown = *err;
+    if (err->code == ERR_UNAUTHENTICATED) /* why is for the log */
+        err_set(&shown, ERR_UNAUTHENTICATED, "Unauthorized");
+    json_t *body = status_failure(&shown, &nothing, NULL);
     json_object_set_new(body, "code", json_integer(status));
     char *text = json_dumps(body, JSON_COMPACT);
     buf_puts(out, text);

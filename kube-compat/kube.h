@@ -20,6 +20,7 @@ typedef enum errc kube_admit_fn(const char *group, const char *resource, json_t 
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
+    const struct auth *auth; /* for tokens; NULL: none are made or known */
     kube_admit_fn *admit;
     int64_t event_ttl_seconds;  /* Events older than this are dropped */
     const char *server_address; /* "127.0.0.1:6443", for discovery */

@@ -1,5 +1,6 @@
-/* SelfSubjectReview (who am I), SelfSubjectAccessReview (may I), SubjectAccessReview and its local
- * form (may he), SelfSubjectRulesReview (what may I). All answer 201 with the spec echoed. */
+/* SelfSubjectReview (who am I), TokenReview (whose is this token), SelfSubjectAccessReview (may I),
+ * SubjectAccessReview and its local form (may he), SelfSubjectRulesReview (what may I). All answer
+ * 201 with the spec echoed. */
 #include "kube-compat/reviews.h"
 
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include "core/object.h"
 #include "kube-compat/authz.h"
 #include "kube-compat/body.h"
+#include "kube-compat/tokens.h"
 
 #define AUTHENTICATION "authentication.k8s.io"
 #define AUTHORIZATION  "authorization.k8s.io"
@@ -14,6 +16,7 @@
 static const struct review reviews[] = {
     {AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview",
      "authentication.v1.SelfSubjectReview", false},
+    {AUTHENTICATION, "tokenreviews", "TokenReview", "authentication.v1.TokenReview", false},
     {AUTHORIZATION, "localsubjectaccessreviews", "LocalSubjectAccessReview",
      "authorization.v1.LocalSubjectAccessReview", true},
     {AUTHORIZATION, "selfsubjectaccessreviews", "SelfSubjectAccessReview",
@@ -39,36 +42,6 @@ const struct review *reviews_find(const char *group, const char *version, const 
             return &reviews[i];
     }
     return NULL;
-}
-
-static json_t *user_of(const struct auth_identity *who) {
-    const char *everybody =
-        who && who->anonymous ? "system:unauthenticated" : "system:authenticated";
-    json_t *groups = json_array();
-    bool said = false;
-    for (uint32_t i = 0; who && i < who->num_groups; i++) {
-        said = said || !strcmp(who->groups[i], everybody);
-        json_array_append_new(groups, json_string(who->groups[i]));
-    }
-    if (!said)
-        json_array_append_new(groups, json_string(everybody));
-    json_t *user =
-        json_pack("{s:s, s:o}", "username", who ? who->name : "system:admin", "groups", groups);
-    if (who && *who->uid)
-        json_object_set_new(user, "uid", json_string(who->uid));
-    json_t *extra = json_object();
-    for (uint32_t i = 0; who && i < who->num_extra; i++) {
-        json_t *values = json_object_get(extra, who->extra[i].key);
-        if (!values) {
-            values = json_array();
-            json_object_set_new(extra, who->extra[i].key, values);
-        }
-        json_array_append_new(values, json_string(who->extra[i].value));
-    }
-    if (json_object_size(extra))
-        json_object_set(user, "extra", extra);
-    json_decref(extra);
-    return user;
 }
 
 /* The identity that a SubjectAccessReview asks about. */
@@ -154,17 +127,22 @@ void reviews_create(struct request *rq, const struct review *review) {
     if (!code && !body)
         body = json_object();
     const json_t *spec = json_object_get(body, "spec");
+    json_t *status = NULL;
     if (!code)
         code = check_spec(rq, review, spec, &err);
+    bool token = !strcmp(review->resource, "tokenreviews");
+    if (!code && token)
+        code = tokens_review(rq, spec, &status, &err);
     if (code) {
         json_decref(body);
         request_fail(rq, &err);
         return;
     }
-    json_t *status;
     struct auth_identity other;
-    if (!strcmp(review->resource, "selfsubjectreviews")) {
-        status = json_pack("{s:o}", "userInfo", user_of(rq->who));
+    if (token) {
+        /* said already */
+    } else if (!strcmp(review->resource, "selfsubjectreviews")) {
+        status = json_pack("{s:o}", "userInfo", tokens_user(rq->who));
     } else if (!strcmp(review->resource, "selfsubjectrulesreviews")) {
         status = rules_status(rq->who);
     } else if (!strcmp(review->resource, "selfsubjectaccessreviews")) {

@@ -127,6 +127,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .gateway_url = opt->gateway_url,
         .kube_address = opt->kube_address,
         .ca_pem = opt->ca_pem,
+        .auth = opt->auth,
         .node_name = c->node_name,
         .node_ip = c->node_ip,
         .program = c->program,

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "core/auth.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
 #include "core/node/podlog.h"
@@ -22,6 +23,7 @@ struct control_options {
     const char *gateway_url;  /* "http://127.0.0.1:8080": for status.url */
     const char *kube_address; /* "127.0.0.1:6443": the kubernetes Service */
     const char *ca_pem;       /* for kube-root-ca.crt */
+    const struct auth *auth;  /* makes tokens for Secrets; NULL: they get none */
 };
 
 /* Makes the namespaces default, kube-system, kube-public, the Node, the ClusterServingRuntimes;

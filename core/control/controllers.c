@@ -25,6 +25,7 @@
 #include "core/control/replicaset.h"
 #include "core/control/runtime.h"
 #include "core/control/scheduler.h"
+#include "core/control/token_secret.h"
 #include "core/control/traffic_build.h"
 
 /* Keys that are no object's. */
@@ -141,8 +142,14 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         if (e->type == STORE_DELETED)
             workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
         break;
+    case KIND_SECRET:
+        if (token_secret_is(o))
+            enqueue_object(w, kind, o);
+        break;
     case KIND_CONFIG_MAP:
     case KIND_SERVICE_ACCOUNT:
+        if (kind == KIND_SERVICE_ACCOUNT && object_name(o))
+            token_secret_retry(w, object_namespace(o), object_name(o));
         if (e->type == STORE_DELETED && object_namespace(o))
             world_enqueue(w, KIND_NAMESPACE, NULL, object_namespace(o));
         break;
@@ -173,7 +180,8 @@ static enum errc resync(struct controllers *c, struct error *err) {
     for (size_t i = 0; i < all.num_items; i++) {
         enum kind kind = kind_of_key(all.items[i]->key);
         if (kind == KIND_POD || kind == KIND_REPLICA_SET || kind == KIND_DEPLOYMENT ||
-            kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE)
+            kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE ||
+            (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
             enqueue_object(&c->w, kind, all.items[i]->json);
     }
     enqueue_gc(&c->w);
@@ -209,6 +217,7 @@ static const struct {
     {KIND_DEPLOYMENT, deployment_reconcile},
     {KIND_INFERENCE_SERVICE, isvc_reconcile},
     {KIND_NAMESPACE, reconcile_namespace},
+    {KIND_SECRET, token_secret_reconcile},
 };
 
 static enum errc dispatch(struct world *w, const char *key, struct error *err) {

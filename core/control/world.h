@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "core/auth.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
 #include "core/control/workqueue.h"
@@ -50,6 +51,7 @@ struct world {
     struct traffic *traffic;
     struct replica_driver driver;
     const char *gateway_url, *kube_address, *ca_pem;
+    const struct auth *auth; /* NULL: Secrets get no tokens */
     const char *node_name, *node_ip;
     const char *program; /* path of inferd */
     const char *run_dir, *models_dir, *hf_cache_dir;

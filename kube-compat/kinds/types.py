@@ -14,7 +14,7 @@ import sys
 ROOTS = """core.v1.Namespace core.v1.Node core.v1.Pod core.v1.Service core.v1.ConfigMap
 core.v1.Secret core.v1.Event core.v1.ServiceAccount apps.v1.Deployment apps.v1.ReplicaSet
 autoscaling.v1.Scale coordination.v1.Lease policy.v1.Eviction meta.DeleteOptions events.v1.Event
-authentication.v1.SelfSubjectReview authentication.v1.TokenReview
+authentication.v1.SelfSubjectReview authentication.v1.TokenReview authentication.v1.TokenRequest
 authorization.v1.SelfSubjectAccessReview authorization.v1.SelfSubjectRulesReview
 authorization.v1.SubjectAccessReview authorization.v1.LocalSubjectAccessReview""".split()
 
