@@ -17,6 +17,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/config.h"
+#include "core/control/admission.h"
 #include "core/control/control.h"
 #include "core/http.h"
 #include "core/notify.h"
@@ -171,6 +172,8 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .podlog = d->podlog,
                                 .auth = d->auth,
                                 .admit = control_admit,
+                                .assign = admission_assign,
+                                .charge = admission_charge,
                                 .event_ttl_seconds = c->event_ttl_seconds,
                                 .server_address = c->kube_listen};
     if (!rc)

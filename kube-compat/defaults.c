@@ -218,6 +218,16 @@ void defaults_new(const struct kind *kind, json_t *object) {
         object_set(object, "status.replicas", json_integer(0));
 }
 
+/* What the pod was given when it was made stays, whatever a client that wrote it knew about it. */
+static void keep_assigned(json_t *spec, const json_t *old) {
+    static const char *const fields[] = {"priority", "priorityClassName", "preemptionPolicy"};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        json_t *value = json_object_get(old, fields[i]);
+        if (value)
+            set_default(spec, fields[i], json_incref(value));
+    }
+}
+
 void defaults_apply(const struct kind *kind, json_t *object, const json_t *old) {
     if (!kind->built_in) {
         if (kind->crd)
@@ -232,6 +242,7 @@ void defaults_apply(const struct kind *kind, json_t *object, const json_t *old) 
         set_default(spec, "enableServiceLinks", json_true());
         default_string(spec, "serviceAccountName", "default");
         default_string(spec, "serviceAccount", object_str(spec, "serviceAccountName"));
+        keep_assigned(spec, json_object_get(old, "spec"));
     } else if (!strcmp(kind->kind, "Deployment")) {
         default_deployment(object);
     } else if (!strcmp(kind->kind, "ReplicaSet")) {

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "core/charges.h"
 #include "core/http.h"
 #include "core/node/podlog.h"
 #include "core/store.h"
@@ -17,11 +18,21 @@ struct kube;
 typedef enum errc kube_admit_fn(const char *group, const char *resource, json_t *object,
                                 const json_t *old, json_t *warnings, struct error *err);
 
+/* Admission that depends on other objects. `group` is the store's ("core"). NULL: there is none.
+ * assign: on create and update, after admit; may fill the object in. charge: on create; what must
+ * be committed together with the object (core/charges.h), judged anew after ERR_CONFLICT. */
+typedef enum errc kube_assign_fn(struct store *store, const char *group, const char *resource,
+                                 json_t *object, const json_t *old, struct error *err);
+typedef enum errc kube_charge_fn(struct store *store, const char *group, const char *resource,
+                                 const json_t *object, struct charges *charges, struct error *err);
+
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
     const struct auth *auth; /* for tokens; NULL: none are made or known */
     kube_admit_fn *admit;
+    kube_assign_fn *assign;
+    kube_charge_fn *charge;
     int64_t event_ttl_seconds;  /* Events older than this are dropped */
     const char *server_address; /* "127.0.0.1:6443", for discovery */
 };

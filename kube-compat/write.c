@@ -16,7 +16,7 @@
 #include "kube-compat/crd.h"
 #include "kube-compat/validate.h"
 
-enum { GENERATE_TRIES_MAX = 8 };
+enum { GENERATE_TRIES_MAX = 8, CHARGE_TRIES_MAX = 64 };
 
 static const char *const server_owned[] = {
     "uid",     "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
@@ -147,6 +147,9 @@ static enum errc admit(struct request *rq, json_t *object, const json_t *old, st
     enum errc code = rq->kube->opt.admit(group, rq->kind->plural, object, old, rq->warnings, err);
     if (code == ERR_INVALID && err->field[0])
         cause_add(rq->causes, CAUSE_INVALID, err->field, "%s", without_field(err));
+    if (!code && rq->kube->opt.assign)
+        code = rq->kube->opt.assign(rq->kube->opt.store, rq->kind->store_group, rq->kind->plural,
+                                    object, old, err);
     return code;
 }
 
@@ -251,6 +254,14 @@ void write_done(const struct request *rq) {
         crds_changed(rq->kube->crds);
 }
 
+static enum errc charge(const struct request *rq, const json_t *object, struct charges *charges,
+                        struct error *err) {
+    const struct kube_options *opt = &rq->kube->opt;
+    return opt->charge ? opt->charge(opt->store, rq->kind->store_group, rq->kind->plural, object,
+                                     charges, err)
+                       : OK;
+}
+
 static enum errc store_new(struct request *rq, json_t *object, json_t **ret_object,
                            struct error *err) {
     struct object_key key;
@@ -260,12 +271,24 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
         AUTO(store_object) there = NULL;
         if (!store_get(rq->kube->opt.store, key.text, &there, err))
             return request_exists(rq, name, err);
-        *ret_object = json_incref(object);
-        return OK;
+        AUTO_CHARGES charges = {0};
+        enum errc refused = charge(rq, object, &charges, err);
+        if (!refused)
+            *ret_object = json_incref(object);
+        return refused;
     }
     AUTO(store_object) stored = NULL;
-    enum errc code = store_put(rq->kube->opt.store, key.text, json_deep_copy(object),
-                               STORE_EXPECT_ABSENT, &stored, err);
+    enum errc code = ERR_CONFLICT;
+    for (int tries = 0; code == ERR_CONFLICT && tries < CHARGE_TRIES_MAX; tries++) {
+        AUTO_CHARGES charges = {0};
+        code = charge(rq, object, &charges, err);
+        if (code)
+            return code;
+        struct store_write write = {.key = key.text,
+                                    .object = json_deep_copy(object),
+                                    .expect_revision = STORE_EXPECT_ABSENT};
+        code = charges_commit(&charges, rq->kube->opt.store, &write, &stored, err);
+    }
     if (code == ERR_EXISTS)
         return request_exists(rq, name, err);
     if (!code)

@@ -41,5 +41,53 @@ check prune-first 'configmap/b created' apply_text "$(config a; echo ---; config
 check prune-rest 'configmap/b pruned' apply_text "$(config a)" --prune -l set=pruned
 check get-all-autoscalers 'horizontalpodautoscaler.autoscaling/scaled' k get all
 
+## Quotas, limit ranges, priority classes
+pod() { # name, further fields of the spec, of the container; no node has that label
+    printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: %s, labels: {app: %s}}\nspec:\n  nodeSelector: {example.com/none: "true"}\n  %s\n  containers: [{name: c, image: i%s}]\n' "$1" "$1" "${2-}" "${3+, $3}"
+}
+limit_range() {
+    printf 'apiVersion: v1\nkind: LimitRange\nmetadata: {name: bounds}\nspec: {limits: [%s]}\n' "$1"
+}
+gpu='resources: {limits: {nvidia.com/gpu: 1, cpu: 1}}'
+check quota-create 'resourcequota/q created' k create quota q --hard=pods=2,requests.nvidia.com/gpu=1,count/secrets=1
+check quota-settles 'condition met' k wait --for=jsonpath='{.status.used.pods}'=0 quota/q --timeout=30s
+check quota-status 'pods +0 +2' k describe quota q
+check quota-table 'count/secrets: 0/1, pods: 0/2, requests.nvidia.com/gpu: 0/1' k get quota
+refuse quota-unknown 'spec.hard\[bananas\]: Invalid value: "bananas": must be a standard resource for quota' k create quota bad --hard=bananas=1
+refuse quota-negative 'spec.hard\[pods\]: Invalid value' k create quota bad --hard=pods=-1
+check quota-pod 'pod/one created' create_text "$(pod one '' "$gpu")"
+check quota-used 'requests.nvidia.com/gpu +1 +1' k describe quota q
+refuse quota-gpu '^Error from server \(Forbidden\): error when creating "STDIN": pods "two" is forbidden: exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=1, limited: requests.nvidia.com/gpu=1' create_text "$(pod two '' "$gpu")"
+check quota-second 'pod/two created' create_text "$(pod two)"
+refuse quota-pods 'pods "three" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2' create_text "$(pod three)"
+refuse quota-dry-run 'exceeded quota: q' create_text "$(pod three)" --dry-run=server
+check quota-secret 'secret/s created' k create secret generic s
+refuse quota-secrets 'secrets "t" is forbidden: exceeded quota: q, requested: count/secrets=1' k create secret generic t
+check quota-frees 'deleted' k delete pod one two --timeout=30s
+check quota-third 'pod/three created' create_text "$(pod three)"
+check quota-in-namespace 'pods +1 +2' kubectl "${server[@]}" describe namespace "$ns"
+check quota-delete 'deleted' k delete quota q
+check limits-create 'limitrange/bounds created' create_text "$(limit_range '{type: Container, min: {cpu: 100m}, max: {cpu: "2"}, defaultRequest: {cpu: 250m}}')"
+check limits-describe 'Container +cpu +100m +2 +250m +2 +-' k describe limits bounds
+refuse limits-order 'min value 3 is greater than max value 2' create_text "$(limit_range '{type: Container, min: {cpu: "3"}, max: {cpu: "2"}}' | sed 's/bounds/bad/')"
+check limits-pod 'pod/four created' create_text "$(pod four)"
+check limits-given '^250m 2$' k get pod four -o 'jsonpath={.spec.containers[0].resources.requests.cpu} {.spec.containers[0].resources.limits.cpu}'
+check limits-told 'LimitRanger plugin set: cpu request for container c; cpu limit for container c' k describe pod four
+refuse limits-max 'pods "five" is forbidden: maximum cpu usage per Container is 2, but limit is 3' create_text "$(pod five '' 'resources: {limits: {cpu: 3}}')"
+check limits-delete 'deleted' k delete limits bounds
+check class-system 'system-node-critical +2000001000 +false' k get priorityclasses
+check class-create "created" k create priorityclass "high-$$" --value=1000 --description=x
+check class-table "high-$$ +1000 +false" k get priorityclass "high-$$"
+refuse class-reserved "names with 'system-' prefix are reserved" k create priorityclass system-mine --value=1
+refuse class-too-high 'maximum allowed value of a user defined priority is 1000000000' k create priorityclass max --value=2000000000
+refuse class-fixed 'value: Forbidden: may not be changed in an update' k patch priorityclass "high-$$" --type=merge -p '{"value":5}'
+check class-pod 'created' create_text "$(pod six "priorityClassName: high-$$")"
+check class-number '^1000 PreemptLowerPriority$' k get pod six -o 'jsonpath={.spec.priority} {.spec.preemptionPolicy}'
+check class-kept 'pod/six replaced' k replace -f <(k get pod six -o json | sed '/"priority": /d')
+refuse class-absent 'pods "seven" is forbidden: no PriorityClass with name absent was found' create_text "$(pod seven 'priorityClassName: absent')"
+check class-delete 'deleted' k delete priorityclass "high-$$"
+check lease 'lease.coordination.k8s.io/l created' create_text "$(printf 'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: l}\nspec: {holderIdentity: me, leaseDurationSeconds: 15}\n')"
+check lease-table 'l +me' k get lease
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -22,6 +22,8 @@
 #include "core/control/namespace.h"
 #include "core/control/node.h"
 #include "core/control/pod.h"
+#include "core/control/priority.h"
+#include "core/control/quota.h"
 #include "core/control/replicaset.h"
 #include "core/control/runtime.h"
 #include "core/control/scheduler.h"
@@ -131,6 +133,7 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
     case KIND_DEPLOYMENT:
     case KIND_INFERENCE_SERVICE:
     case KIND_NAMESPACE:
+    case KIND_RESOURCE_QUOTA:
         enqueue_object(w, kind, o);
         break;
     case KIND_SERVING_RUNTIME:
@@ -169,6 +172,8 @@ static void observe(struct world *w, const struct store_event *e) {
     bool owned_news = e->type == STORE_ADDED && object_at(o, "metadata.ownerReferences");
     if (e->type == STORE_DELETED || object_deleting(o) || owned_news)
         enqueue_gc(w);
+    if (object_namespace(o) && (e->type != STORE_MODIFIED || kind == KIND_POD))
+        quota_enqueue(w, object_namespace(o));
     observe_kind(w, kind, e);
 }
 
@@ -181,6 +186,7 @@ static enum errc resync(struct controllers *c, struct error *err) {
         enum kind kind = kind_of_key(all.items[i]->key);
         if (kind == KIND_POD || kind == KIND_REPLICA_SET || kind == KIND_DEPLOYMENT ||
             kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE ||
+            kind == KIND_RESOURCE_QUOTA ||
             (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
             enqueue_object(&c->w, kind, all.items[i]->json);
     }
@@ -218,6 +224,7 @@ static const struct {
     {KIND_INFERENCE_SERVICE, isvc_reconcile},
     {KIND_NAMESPACE, reconcile_namespace},
     {KIND_SECRET, token_secret_reconcile},
+    {KIND_RESOURCE_QUOTA, quota_reconcile},
 };
 
 static enum errc dispatch(struct world *w, const char *key, struct error *err) {
@@ -286,8 +293,8 @@ void controllers_replica_changed(struct controllers *c, const char *uid) {
 
 static enum errc furnish(struct controllers *c, struct error *err) {
     struct world *w = &c->w;
-    if (namespace_ensure_builtin(w, err) || node_ensure(w, err) || node_remove_stale(w, err) ||
-        runtime_ensure_builtin(w, err))
+    if (namespace_ensure_builtin(w, err) || priority_ensure_builtin(w, err) ||
+        node_ensure(w, err) || node_remove_stale(w, err) || runtime_ensure_builtin(w, err))
         return err_wrap(err, "prepare the data directory");
     return OK;
 }

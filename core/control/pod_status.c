@@ -23,7 +23,7 @@ static json_t *new_container_status(const json_t *container, bool runs_here) {
 }
 
 /* Guaranteed: limits equal requests for cpu and memory everywhere; BestEffort: none anywhere. */
-static const char *qos_class(const json_t *pod) {
+const char *pod_status_qos_class(const json_t *pod) {
     static const char *const names[] = {"cpu", "memory"};
     bool guaranteed = true, any = false;
     size_t i;
@@ -41,7 +41,7 @@ static const char *qos_class(const json_t *pod) {
 
 void pod_status_init(const struct world *w, json_t *pod) {
     if (!object_str(pod, "status.qosClass"))
-        object_set(pod, "status.qosClass", json_string(qos_class(pod)));
+        object_set(pod, "status.qosClass", json_string(pod_status_qos_class(pod)));
     if (!object_str(pod, "status.startTime"))
         object_set(pod, "status.startTime", world_timestamp(w));
     object_set(pod, "status.hostIP", json_string(w->node_ip));

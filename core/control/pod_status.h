@@ -25,4 +25,7 @@ void pod_status_settle(const struct world *w, json_t *pod, bool done);
 
 bool pod_status_ready(const json_t *pod); /* condition Ready is True and the pod is not deleted */
 
+/* "Guaranteed", "Burstable" or "BestEffort", by the requests and limits of its containers. */
+const char *pod_status_qos_class(const json_t *pod);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/base/clock.h"
+#include "core/control/admission.h"
 
 static const struct kind_row rows[KIND_COUNT] = {
     [KIND_NAMESPACE] = {"core", "v1", "namespaces", "Namespace", false},
@@ -16,6 +17,12 @@ static const struct kind_row rows[KIND_COUNT] = {
     [KIND_SECRET] = {"core", "v1", "secrets", "Secret", false},
     [KIND_SERVICE] = {"core", "v1", "services", "Service", false},
     [KIND_SERVICE_ACCOUNT] = {"core", "v1", "serviceaccounts", "ServiceAccount", false},
+    [KIND_RESOURCE_QUOTA] = {"core", "v1", "resourcequotas", "ResourceQuota", false},
+    [KIND_ENDPOINTS] = {"core", "v1", "endpoints", "Endpoints", false},
+    [KIND_ENDPOINT_SLICE] = {"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true},
+    [KIND_POD_DISRUPTION_BUDGET] = {"policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget",
+                                    true},
+    [KIND_PRIORITY_CLASS] = {"scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", true},
     [KIND_REPLICA_SET] = {"apps", "v1", "replicasets", "ReplicaSet", true},
     [KIND_DEPLOYMENT] = {"apps", "v1", "deployments", "Deployment", true},
     [KIND_INFERENCE_SERVICE] = {"serving.kserve.io", "v1beta1", "inferenceservices",
@@ -82,6 +89,22 @@ static enum errc check_namespace(struct world *w, const char *ns, struct error *
     return OK;
 }
 
+/* Into the store, together with the quotas that count it. */
+static enum errc put_charged(struct world *w, const struct kind_row *row, const char *key,
+                             const json_t *object, struct store_object **ret_o, struct error *err) {
+    enum errc rc = ERR_CONFLICT;
+    for (int tries = 0; rc == ERR_CONFLICT && tries < ADMISSION_TRIES_MAX; tries++) {
+        AUTO_CHARGES charges = {0};
+        rc = admission_charge(w->store, row->group, row->resource, object, &charges, err);
+        if (rc)
+            break;
+        struct store_write write = {
+            .key = key, .object = json_deep_copy(object), .expect_revision = STORE_EXPECT_ABSENT};
+        rc = charges_commit(&charges, w->store, &write, ret_o, err);
+    }
+    return rc;
+}
+
 enum errc world_create(struct world *w, enum kind kind, json_t *object, struct store_object **ret_o,
                        struct error *err) {
     const struct kind_row *row = &rows[kind];
@@ -100,7 +123,11 @@ enum errc world_create(struct world *w, enum kind kind, json_t *object, struct s
     json_object_set_new(object, "kind", json_string(row->kind));
     object_stamp_new(object, row->has_generation, w->wall_ms);
     key_of(&key, kind, ns, object_name(object));
-    return store_put(w->store, key.text, object, STORE_EXPECT_ABSENT, ret_o, err);
+    enum errc rc = admission_assign(w->store, row->group, row->resource, object, NULL, err);
+    if (!rc)
+        rc = put_charged(w, row, key.text, object, ret_o, err);
+    json_decref(object);
+    return rc;
 }
 
 static void count_generation(const struct store_object *old, json_t *object) {

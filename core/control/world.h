@@ -23,6 +23,11 @@ enum kind {
     KIND_SECRET,
     KIND_SERVICE,
     KIND_SERVICE_ACCOUNT,
+    KIND_RESOURCE_QUOTA,
+    KIND_ENDPOINTS,
+    KIND_ENDPOINT_SLICE,
+    KIND_POD_DISRUPTION_BUDGET,
+    KIND_PRIORITY_CLASS,
     KIND_REPLICA_SET,
     KIND_DEPLOYMENT,
     KIND_INFERENCE_SERVICE,
@@ -72,8 +77,8 @@ void world_list(struct world *w, enum kind kind, const char *ns, struct store_li
 
 /* Writing. All take `object`; ret_o may be NULL. */
 
-/* Completes apiVersion, kind, uid, creationTimestamp, generation. ERR_EXISTS; ERR_FORBIDDEN: the
- * namespace is terminating or gone. */
+/* Completes apiVersion, kind, uid, creationTimestamp, generation, and what admission.h assigns.
+ * ERR_EXISTS; ERR_FORBIDDEN: the namespace is terminating or gone, or admission refuses it. */
 MUST_CHECK enum errc world_create(struct world *w, enum kind kind, json_t *object,
                                   struct store_object **ret_o, struct error *err);
 /* Replaces what was read as `old`; a changed spec makes a new generation; nothing changed: no

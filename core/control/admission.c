@@ -1,0 +1,55 @@
+/* Admission in the order of the reference server: priority, limit ranges, then, on what has become
+ * of the object, quotas. */
+#include "core/control/admission.h"
+
+#include <stdio.h>
+
+#include "core/control/limits.h"
+#include "core/control/priority.h"
+#include "core/control/quota.h"
+#include "core/object.h"
+
+/* Puts "pods "x" is forbidden: " before what a check says. */
+static enum errc forbidden(const char *group, const char *resource, const json_t *object,
+                           struct error *err) {
+    const char *name = object_name(object);
+    bool core = !strcmp(group, "core");
+    if (err->code != ERR_FORBIDDEN)
+        return err->code;
+    if (!name || !*name)
+        name = object_str(object, "metadata.generateName");
+    return err_wrap(err, "%s%s%s \"%s\" is forbidden", resource, core ? "" : ".", core ? "" : group,
+                    name ? name : "");
+}
+
+static enum errc assign_limits(struct store *st, json_t *pod, struct error *err) {
+    struct object_key prefix;
+    AUTO_STORE_LIST ranges = {0};
+    enum errc rc = OK;
+    store_list(st, object_key(&prefix, "core", "limitranges", object_namespace(pod), NULL),
+               &ranges);
+    for (size_t i = 0; i < ranges.num_items; i++)
+        limits_default(ranges.items[i]->json, pod);
+    for (size_t i = 0; i < ranges.num_items && !rc; i++)
+        rc = limits_check(ranges.items[i]->json, pod, err);
+    return rc;
+}
+
+enum errc admission_assign(struct store *st, const char *group, const char *resource,
+                           json_t *object, const json_t *old, struct error *err) {
+    enum errc rc = OK;
+    if (!strcmp(group, "core") && !strcmp(resource, "pods") && !old) {
+        rc = priority_assign(st, object, err);
+        if (!rc && object_namespace(object))
+            rc = assign_limits(st, object, err);
+    } else if (!strcmp(group, "scheduling.k8s.io") && !strcmp(resource, "priorityclasses")) {
+        rc = priority_check_class(st, object, err);
+    }
+    return rc ? forbidden(group, resource, object, err) : OK;
+}
+
+enum errc admission_charge(struct store *st, const char *group, const char *resource,
+                           const json_t *object, struct charges *charges, struct error *err) {
+    enum errc rc = quota_charge(st, group, resource, object, charges, err);
+    return rc ? forbidden(group, resource, object, err) : OK;
+}

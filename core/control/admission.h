@@ -1,0 +1,21 @@
+/* Admission that depends on other objects. Both doors use it: the API server for what clients
+ * create, world_create() for what controllers do. */
+#ifndef CORE_CONTROL_ADMISSION_H
+#define CORE_CONTROL_ADMISSION_H
+
+#include "core/charges.h"
+
+enum { ADMISSION_TRIES_MAX = 64 }; /* against racing writers of the same quota */
+
+/* Fills in a new object (or a changed one: old is not NULL) what priority classes and limit ranges
+ * give, and checks it against them. group: as in store keys. ERR_FORBIDDEN in the words of the
+ * reference server. */
+MUST_CHECK enum errc admission_assign(struct store *st, const char *group, const char *resource,
+                                      json_t *object, const json_t *old, struct error *err);
+
+/* The quotas that a new object is counted in; to be committed with it. */
+MUST_CHECK enum errc admission_charge(struct store *st, const char *group, const char *resource,
+                                      const json_t *object, struct charges *charges,
+                                      struct error *err);
+
+#endif
