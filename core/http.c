@@ -12,6 +12,7 @@
  * somebody still holds an exchange. */
 #include "core/http_internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -57,6 +58,7 @@ static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *c
     x->begun = true;
     x->connection = connection;
     x->on = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    x->client_address = arena_strdup(x->arena, x->on->address);
     struct error err = ERROR_INIT;
     enum errc rc = http_request_head(x, connection, method, version, &err);
     if (!rc && s->draining)
@@ -69,6 +71,8 @@ static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *c
         if (rc) /* the client is told no more than that */
             log_info("client not authenticated", "request=%s reason=%s", x->request_id,
                      log_quote(&q, err.text));
+        if (rc && s->opt.refused)
+            s->opt.refused(x, &err, s->opt.user);
     }
     if (!rc)
         return MHD_YES;
@@ -190,11 +194,25 @@ static void connection_free(struct http_connection *c) {
     free(c);
 }
 
-void http_server_adopt(struct http_server *s, int fd, struct auth_identity *peer) {
+static void read_address(int fd, char out[HTTP_ADDRESS_BYTES_MAX]) {
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof(peer);
+    if (getpeername(fd, (void *)&peer, &len))
+        return; /* it has left already */
+    const struct sockaddr_in *v4 = (const void *)&peer;
+    const struct sockaddr_in6 *v6 = (const void *)&peer;
+    if (peer.ss_family == AF_INET)
+        inet_ntop(AF_INET, &v4->sin_addr, out, HTTP_ADDRESS_BYTES_MAX);
+    else if (peer.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &v6->sin6_addr, out, HTTP_ADDRESS_BYTES_MAX);
+}
+
+void http_server_adopt(struct http_server *s, int fd, int client_fd, struct auth_identity *peer) {
     struct http_connection *c = mem_alloc(sizeof(*c));
     c->server = s;
     c->fd = fd;
     c->peer = peer;
+    read_address(client_fd, c->address);
     s->num_connections++;
     http_front_add(c);
     struct connection_address address = {.sa.sa_family = AF_UNSPEC, .connection = c};

@@ -51,6 +51,10 @@ enum {
 typedef void http_error_body_fn(int status, const struct error *err, const char *request_id,
                                 struct buf *out);
 
+/* Told of a client that could not be authenticated, just before it is answered 401; the handler
+ * does not run. user: the handler's. The exchange is only lent: read it, and do not answer. */
+typedef void http_refused_fn(struct http_exchange *x, const struct error *err, void *user);
+
 struct http_server_options {
     const char *listen;   /* "127.0.0.1:8080", "[::]:8080", "unix:/path"; port 0: any free one */
     uint32_t num_threads; /* 0: HTTP_THREADS */
@@ -63,6 +67,7 @@ struct http_server_options {
     http_handler_fn *handler;
     void *user;
     http_error_body_fn *error_body; /* NULL: {"error":{"message","type","code","request_id"}} */
+    http_refused_fn *refused;       /* NULL: nobody wants to know */
 };
 
 MUST_CHECK enum errc http_server_start(const struct http_server_options *opt,
@@ -96,6 +101,17 @@ struct arena *http_arena(struct http_exchange *x); /* lives until the exchange i
                                                       from the thread that holds the exchange */
 void http_each_header(const struct http_exchange *x,
                       void (*fn)(void *user, const char *name, const char *value), void *user);
+
+const char *http_client_address(const struct http_exchange *x); /* "127.0.0.1"; "": a Unix socket */
+
+/* For whoever keeps account of requests. Set once, in the handler, before anything is answered;
+ * both are called in the thread of the owner, which still holds the exchange. */
+struct http_observer {
+    void (*answered)(struct http_exchange *x, int status, bool streaming, void *user);
+    void (*ended)(struct http_exchange *x, void *user); /* the owner lets go: the last call */
+    void *user;
+};
+void http_observe(struct http_exchange *x, const struct http_observer *observer);
 
 /* The answer. Headers first (any time before the reply), then one reply. */
 void http_set_header(struct http_exchange *x, const char *name, const char *value); /* replaces */

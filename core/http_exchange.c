@@ -32,7 +32,7 @@ struct http_exchange *http_exchange_create(struct http_server *s) {
     s->refs++;
     x->refs = 1;
     x->arena = arena_create();
-    x->method = x->path = x->raw_path = x->raw_query = x->request_id = "";
+    x->method = x->path = x->raw_path = x->raw_query = x->request_id = x->client_address = "";
     x->stream_length = MHD_SIZE_UNKNOWN;
     x->start_ns = clock_mono_ns();
     x->slot = HTTP_NO_SLOT;
@@ -122,6 +122,8 @@ void http_exchange_gone(struct http_exchange *x) {
 
 /* The owner's last step. */
 static void let_go(struct http_exchange *x, bool aborted) {
+    if (x->observer.ended)
+        x->observer.ended(x, x->observer.user);
     pthread_mutex_lock(&x->lock);
     ASSERT(!x->ended);
     x->ended = true;
@@ -184,6 +186,8 @@ static void add_headers(struct http_exchange *x, struct MHD_Response *r, const c
 
 /* Takes r; a server thread queues it. */
 static void answer(struct http_exchange *x, int status, struct MHD_Response *r) {
+    if (x->observer.answered)
+        x->observer.answered(x, status, x->streaming, x->observer.user);
     pthread_mutex_lock(&x->lock);
     ASSERT(!x->answered);
     x->answered = true;
@@ -225,6 +229,10 @@ void http_reply_json(struct http_exchange *x, int status, const json_t *body) {
     size_t len = b.len;
     reply(x, status, "application/json", buf_steal(&b), len, MHD_RESPMEM_MUST_FREE);
     let_go(x, false);
+}
+
+void http_observe(struct http_exchange *x, const struct http_observer *observer) {
+    x->observer = *observer;
 }
 
 void http_on_gone(struct http_exchange *x, void (*fn)(struct http_exchange *x, void *user),

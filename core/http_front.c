@@ -278,8 +278,9 @@ static void refuse_connection(struct http_server *s, int fd) {
     close(fd);
 }
 
-static void on_tls_plain(void *user, int plain_fd, const struct auth_identity *peer) {
-    http_server_adopt(user, plain_fd, peer ? mem_dup(peer, sizeof(*peer)) : NULL);
+static void on_tls_plain(void *user, int plain_fd, int socket_fd,
+                         const struct auth_identity *peer) {
+    http_server_adopt(user, plain_fd, socket_fd, peer ? mem_dup(peer, sizeof(*peer)) : NULL);
 }
 
 /* Returns false when the process is out of descriptors. */
@@ -299,7 +300,7 @@ static bool accept_some(struct http_server *s) {
         else if (s->opt.tls)
             tls_accept(s->opt.tls, fd, on_tls_plain, s);
         else
-            http_server_adopt(s, fd, NULL);
+            http_server_adopt(s, fd, fd, NULL);
     }
     return true;
 }

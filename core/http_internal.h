@@ -10,6 +10,7 @@
 #include "core/http.h"
 
 enum {
+    HTTP_ADDRESS_BYTES_MAX = 46,       /* INET6_ADDRSTRLEN */
     HTTP_LINGERS_MAX = 64,             /* refused connections that are read to their end at once */
     HTTP_LINGER_SECONDS = 5,           /* how long each */
     HTTP_LINGER_BYTES_MAX = 256 << 20, /* and how far */
@@ -20,8 +21,9 @@ struct http_connection {
     struct http_server *server;
     int fd;                     /* libmicrohttpd's; closed after the connection is freed */
     struct auth_identity *peer; /* of a verified client certificate; NULL: none */
-    uint32_t slot;              /* these three are guarded by the server's lock */
-    bool hung_up;               /* the client sends nothing more */
+    char address[HTTP_ADDRESS_BYTES_MAX]; /* the client's, "" on a Unix socket */
+    uint32_t slot;                        /* these three are guarded by the server's lock */
+    bool hung_up;                         /* the client sends nothing more */
     struct http_exchange *kept; /* the exchange that is parked here, not a reference; or NULL */
 };
 
@@ -83,6 +85,7 @@ struct http_exchange {
     /* The request: written by one server thread before the handler runs, constant afterwards. */
     struct arena *arena;
     const char *method, *path, *raw_path, *raw_query, *request_id;
+    const char *client_address;
     struct http_field *headers, *queries;
     struct auth_identity *identity;
     const char *target_fault; /* why the request line is refused; NULL: fine */
@@ -95,6 +98,7 @@ struct http_exchange {
     struct http_field *out_headers;
     uint64_t stream_length;
     bool close;
+    struct http_observer observer; /* the owner's, too */
 
     pthread_mutex_t lock; /* guards what follows; libmicrohttpd's own locks may be taken under it */
     pthread_cond_t callback_done;
@@ -157,8 +161,9 @@ struct http_exchange *http_front_kept(struct http_server *s, uint32_t slot, bool
 void http_front_linger(struct http_server *s, int fd);
 
 /* http.c */
-/* Takes a connected plain socket and peer (may be NULL). */
-void http_server_adopt(struct http_server *s, int fd, struct auth_identity *peer);
+/* Takes a connected plain socket and peer (may be NULL). client_fd: the socket whose other end is
+ * the client's, borrowed for the call; fd itself, or the encrypted one. */
+void http_server_adopt(struct http_server *s, int fd, int client_fd, struct auth_identity *peer);
 void http_server_unref(struct http_server *s);
 
 #endif

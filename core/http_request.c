@@ -330,6 +330,10 @@ const char *http_request_id(const struct http_exchange *x) {
     return x->request_id;
 }
 
+const char *http_client_address(const struct http_exchange *x) {
+    return x->client_address;
+}
+
 struct arena *http_arena(struct http_exchange *x) {
     return x->arena;
 }

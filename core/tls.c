@@ -386,7 +386,7 @@ static void open_plain(struct tls_connection *c) {
     set_state(c, TLS_OPEN);
     struct auth_identity identity;
     bool known = client_identity(c, &identity);
-    c->on_plain(c->user, pair[1], known ? &identity : NULL);
+    c->on_plain(c->user, pair[1], c->socket_fd, known ? &identity : NULL);
 }
 
 static void pump_handshake(struct tls_connection *c) {

@@ -23,9 +23,10 @@ void tls_stop(struct tls *t);
 DEFINE_AUTO(tls, tls_stop)
 
 /* Takes a connected, non-blocking TCP socket. When the handshake is done, calls on_plain from the
- * TLS thread with the plain side (callee owns it) and the client certificate's identity (NULL:
- * none; borrowed for the call). */
-typedef void tls_plain_fn(void *user, int plain_fd, const struct auth_identity *peer);
+ * TLS thread with the plain side (callee owns it), the encrypted socket to ask for the client's
+ * address, and the client certificate's identity (NULL: none); both borrowed for the call. */
+typedef void tls_plain_fn(void *user, int plain_fd, int socket_fd,
+                          const struct auth_identity *peer);
 void tls_accept(struct tls *t, int socket_fd, tls_plain_fn *on_plain, void *user);
 /* Closes the connections of `user` that are in their handshake; when it returns, on_plain is not
  * called for that user any more. */
