@@ -17,11 +17,16 @@ struct config {
     char *tls_sans;               /* comma separated */
     char *token_auth_file;        /* "": none */
     char *service_account_issuer; /* "https://kubernetes.default.svc" */
-    char *secret_keys_file;       /* "": data_dir/pki/keys/secrets.keys */
-    char *encrypted_resources;    /* comma separated: "secrets" */
-    bool cpu_fallback;            /* pods that ask for GPUs may run on the CPU */
-    int64_t drain_seconds;        /* terminationGracePeriod of replicas when the pod says nothing */
-    int64_t gateway_queue_max;    /* requests held per service while replicas start */
+    char *audit_policy_file;      /* "": no audit log */
+    char *audit_log_file;         /* "": data_dir/audit/audit.log */
+    int64_t audit_file_bytes_max;
+    int64_t audit_files_max;
+    int64_t audit_days_max;    /* 0: for ever */
+    char *secret_keys_file;    /* "": data_dir/pki/keys/secrets.keys */
+    char *encrypted_resources; /* comma separated: "secrets" */
+    bool cpu_fallback;         /* pods that ask for GPUs may run on the CPU */
+    int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
+    int64_t gateway_queue_max; /* requests held per service while replicas start */
     int64_t gateway_hold_seconds;
     int64_t body_bytes_max;     /* gateway and API request bodies */
     int64_t log_file_bytes_max; /* per container log file before it rotates */

@@ -24,6 +24,7 @@
 #include "core/seal.h"
 #include "core/store.h"
 #include "core/tls.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/kube.h"
 #include "engine/bench_command.h"
 #include "engine/generate_command.h"
@@ -168,7 +169,15 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
     enum errc rc = auth_open(&auth, &d->auth, err);
     if (!rc)
         rc = tls_start(d->auth, &d->tls, err);
+    AUTO_FREE char *audit_log = *c->audit_log_file ? mem_strdup(c->audit_log_file)
+                                                   : mem_printf("%s/audit/audit.log", c->data_dir);
+    struct audit_options audit = {.policy_path = c->audit_policy_file,
+                                  .log_path = audit_log,
+                                  .file_bytes_max = c->audit_file_bytes_max,
+                                  .files_max = c->audit_files_max,
+                                  .days_max = c->audit_days_max};
     struct kube_options kube = {.store = d->store,
+                                .audit = *c->audit_policy_file ? &audit : NULL,
                                 .podlog = d->podlog,
                                 .auth = d->auth,
                                 .admit = control_admit,
@@ -184,7 +193,8 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                        .body_bytes_max = KUBE_BODY_BYTES_MAX,
                                        .handler = kube_handle,
                                        .user = d->kube,
-                                       .error_body = kube_error_body};
+                                       .error_body = kube_error_body,
+                                       .refused = kube_refused};
     if (!rc)
         rc = http_server_start(&http, &d->http, err);
     if (!rc)

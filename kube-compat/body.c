@@ -7,6 +7,7 @@
 
 #include "core/base/yaml.h"
 #include "core/object.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/protobuf.h"
 
 enum errc body_parse_json(const char *text, size_t len, json_t *duplicates, json_t **ret_value,
@@ -80,6 +81,7 @@ enum errc body_read(const struct request *rq, const struct schema *schema, json_
         json_decref(value);
         return err_set(err, ERR_MALFORMED, "the body of the request must be an object");
     }
+    audit_body(rq->audit, value);
     *ret_object = value;
     return OK;
 }

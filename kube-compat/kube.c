@@ -16,6 +16,8 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/metrics.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/authz.h"
 #include "kube-compat/discovery.h"
 #include "kube-compat/events_ttl.h"
@@ -53,6 +55,12 @@ enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struc
     enum errc code = crds_create(opt->store, &k->crds, err);
     if (!code)
         code = stream_hub_create(every_minute, k, &k->hub, err);
+    k->metrics = metrics_create();
+    struct audit_options audit = opt->audit ? *opt->audit : (struct audit_options){0};
+    audit.metrics = k->metrics;
+    k->opt.audit = NULL; /* the caller's memory */
+    if (!code && opt->audit)
+        code = audit_open(&audit, &k->audit, err);
     if (code)
         return code;
     k->openapi = openapi_create();
@@ -66,6 +74,8 @@ void kube_destroy(struct kube *k) {
     stream_hub_destroy(k->hub);
     openapi_destroy(k->openapi);
     crds_destroy(k->crds);
+    audit_close(k->audit); /* streams that have just ended are written */
+    metrics_destroy(k->metrics);
     free((char *)(uintptr_t)k->opt.server_address);
     free(k);
 }
@@ -255,7 +265,9 @@ static enum errc authorize(struct request *rq, struct error *err) {
         .ns = rq->ns,
         .path = http_path(rq->x),
     };
-    if (authz_allows(rq->who, &a))
+    bool allowed = authz_allows(rq->who, &a);
+    audit_decided(rq->audit, allowed, "");
+    if (allowed)
         return OK;
     if (rq->who && rq->who->anonymous)
         return err_set(err, ERR_UNAUTHENTICATED, "Unauthorized");
@@ -264,21 +276,39 @@ static enum errc authorize(struct request *rq, struct error *err) {
     return err_set(err, ERR_FORBIDDEN, "%s", text.data);
 }
 
-/* /api and /apis. OK: answered. */
-static enum errc serve_api(struct request *rq, const char **s, size_t num, struct error *err) {
+/* What a URL points at. */
+struct target {
+    const char *segments[SEGMENTS_MAX];
+    size_t num;
+    bool api;   /* /api or /apis; else some other path */
+    bool wrong; /* deeper than any resource */
+};
+
+/* Fills in what the URL says; of a path that is no resource's only the target. */
+static void read_target(struct request *rq, struct target *t) {
+    const char *const *s = t->segments;
+    t->num = split(http_arena(rq->x), http_path(rq->x), t->segments);
+    t->api = t->num && (!strcmp(s[0], "api") || !strcmp(s[0], "apis"));
+    if (!t->api)
+        return;
     bool core = !strcmp(s[0], "api");
     size_t prefix = core ? 2 : 3;
-    rq->group = core ? "" : num > 1 ? s[1] : NULL;
-    rq->version = core ? (num > 1 ? s[1] : NULL) : num > 2 ? s[2] : NULL;
-    if (num > prefix && !parse_resource(rq, s + prefix, num - prefix))
-        return no_such_path(err);
+    rq->group = core ? "" : t->num > 1 ? s[1] : NULL;
+    rq->version = core ? (t->num > 1 ? s[1] : NULL) : t->num > 2 ? s[2] : NULL;
+    t->wrong = t->num > prefix && !parse_resource(rq, t->segments + prefix, t->num - prefix);
     rq->verb = rq->resource ? verb_of(rq) : "get";
+}
+
+/* /api and /apis. OK: answered. */
+static enum errc serve_api(struct request *rq, const struct target *t, struct error *err) {
+    if (t->wrong)
+        return no_such_path(err);
     enum errc code = authorize(rq, err);
     if (code)
         return code;
     if (!rq->resource) {
-        if (num == 1) {
-            discovery_root(rq, core);
+        if (t->num == 1) {
+            discovery_root(rq, !strcmp(t->segments[0], "api"));
             return OK;
         }
         return discovery_handle(rq, rq->group, rq->version) ? OK : no_such_path(err);
@@ -294,6 +324,13 @@ static enum errc serve_api(struct request *rq, const char **s, size_t num, struc
     return rq->kind ? serve_kind(rq, err) : no_such_path(err);
 }
 
+static void serve_metrics(struct request *rq) {
+    AUTO_BUF text = BUF_INIT;
+    metrics_write(rq->kube->metrics, &text);
+    http_reply(rq->x, 200, "text/plain; version=0.0.4; charset=utf-8", text.data ? text.data : "",
+               text.len);
+}
+
 /* Everything that is not a resource. OK: answered. */
 static enum errc serve_path(struct request *rq, const char *path, struct error *err) {
     if (!strncmp(path, "/version", 8)) {
@@ -307,12 +344,35 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
     enum errc code = authorize(rq, err);
     if (code)
         return code;
+    if (!strcmp(path, "/metrics")) {
+        serve_metrics(rq);
+        return OK;
+    }
     return openapi_handle(rq, path) || tokens_handle(rq, path) ? OK : no_such_path(err);
+}
+
+static void on_answered(struct http_exchange *x, int status, bool streaming, void *user) {
+    audit_answered(user, status, streaming);
+}
+
+static void on_ended(struct http_exchange *x, void *user) {
+    audit_end(user);
+}
+
+static enum errc serve(struct request *rq, const struct target *t, struct error *err) {
+    const struct auth_identity *client = rq->who;
+    enum errc code = impersonate(rq, err);
+    if (rq->who != client)
+        audit_impersonated(rq->audit, rq->who);
+    if (code)
+        return code;
+    return t->api ? serve_api(rq, t, err) : serve_path(rq, http_path(rq->x), err);
 }
 
 void kube_handle(struct http_exchange *x, void *user) {
     struct error err = ERROR_INIT;
     struct kube *kube = user;
+    struct target target;
     struct request rq = {
         .kube = kube,
         .kinds = crds_kinds(kube->crds),
@@ -322,21 +382,28 @@ void kube_handle(struct http_exchange *x, void *user) {
         .causes = json_array(),
         .warnings = json_array(),
     };
-    const char *path = http_path(x), *segments[SEGMENTS_MAX];
-    size_t num = split(http_arena(x), path, segments);
+    read_target(&rq, &target);
+    rq.audit = audit_begin(kube->audit, &rq);
+    const struct http_observer observer = {
+        .answered = on_answered, .ended = on_ended, .user = rq.audit};
+    http_observe(x, &observer);
     /* The answer ends the exchange and with it the arena: nothing of rq but these two lists may be
      * used afterwards. */
     json_t *causes = rq.causes, *warnings = rq.warnings;
     struct kinds *kinds = rq.kinds;
-    bool api = num && (!strcmp(segments[0], "api") || !strcmp(segments[0], "apis"));
-    enum errc code = impersonate(&rq, &err);
-    if (!code)
-        code = api ? serve_api(&rq, segments, num, &err) : serve_path(&rq, path, &err);
-    if (code)
+    if (serve(&rq, &target, &err))
         request_fail(&rq, &err);
     json_decref(causes);
     json_decref(warnings);
     kinds_unref(kinds);
+}
+
+void kube_refused(struct http_exchange *x, const struct error *err, void *user) {
+    struct kube *kube = user;
+    struct target target;
+    struct request rq = {.kube = kube, .x = x, .verb = "get"};
+    read_target(&rq, &target);
+    audit_refused(kube->audit, &rq);
 }
 
 void kube_error_body(int status, const struct error *err, const char *request_id, struct buf *out) {

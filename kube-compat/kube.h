@@ -12,6 +12,7 @@
 #include "core/node/podlog.h"
 #include "core/store.h"
 
+struct audit_options;
 struct kube;
 
 /* Called on create and update, after validation: see control_admit(). */
@@ -33,8 +34,10 @@ struct kube_options {
     kube_admit_fn *admit;
     kube_assign_fn *assign;
     kube_charge_fn *charge;
-    int64_t event_ttl_seconds;  /* Events older than this are dropped */
-    const char *server_address; /* "127.0.0.1:6443", for discovery */
+    const struct audit_options *audit; /* borrowed for kube_create(), its metrics are not read;
+                                          NULL: no audit log */
+    int64_t event_ttl_seconds;         /* Events older than this are dropped */
+    const char *server_address;        /* "127.0.0.1:6443", for discovery */
 };
 
 MUST_CHECK enum errc kube_create(const struct kube_options *opt, struct kube **ret_k,
@@ -45,5 +48,6 @@ DEFINE_AUTO(kube, kube_destroy)
 
 http_handler_fn kube_handle;        /* user: the struct kube */
 http_error_body_fn kube_error_body; /* for http_server_options: a Status */
+http_refused_fn kube_refused;       /* likewise: for the audit log; user: the struct kube */
 
 #endif

@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/base/yaml.h"
 #include "core/object.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/status.h"
 #include "kube-compat/table.h"
 
@@ -53,6 +54,7 @@ void request_fail(struct request *rq, const struct error *err) {
         snprintf(seconds, sizeof(seconds), "%u", err->retry_after_seconds);
         http_set_header(rq->x, "Retry-After", seconds);
     }
+    audit_failed(rq->audit, status);
     send(rq, status_code(status), status);
     json_decref(status);
 }
@@ -89,6 +91,7 @@ void request_reply(struct request *rq, int status, json_t *object) {
                                "only the following media types are accepted: application/json, "
                                "application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io");
         status = 406;
+        audit_failed(rq->audit, shown);
     } else if (form == ACCEPT_TABLE) {
         shown = table_of_reply(rq->kind, object, table_include(http_query(rq->x, "includeObject")),
                                clock_wall_ms());

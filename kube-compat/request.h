@@ -8,11 +8,16 @@
 #include "kube-compat/kinds.h"
 #include "kube-compat/kube.h"
 
+struct audit;
+struct audit_record;
+struct metrics;
 struct stream_hub;
 struct openapi;
 
 struct kube {
     struct kube_options opt;
+    struct metrics *metrics;
+    struct audit *audit; /* NULL: off */
     struct crds *crds;
     struct stream_hub *hub;
     struct openapi *openapi;
@@ -25,6 +30,7 @@ struct request {
     struct kinds *kinds; /* the table in force when the request came */
     struct http_exchange *x;
     const struct auth_identity *who; /* NULL: the server runs without authentication */
+    struct audit_record *audit;      /* NULL: this request is not written down */
     const char *verb; /* get list watch create update patch delete deletecollection */
     const char *group, *version, *resource; /* as in the URL; resource NULL: not about a resource */
     const char *ns;                         /* NULL: all, or cluster-scoped */

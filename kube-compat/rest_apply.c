@@ -9,6 +9,7 @@
 #include "core/object.h"
 #include "kube-compat/apply.h"
 #include "kube-compat/authz.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/body.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/status.h"
@@ -35,6 +36,7 @@ static enum errc parse(const struct request *rq, json_t *duplicates, json_t **re
             return code;
     }
     if (json_is_object(config) && json_is_object(json_object_get(config, "metadata"))) {
+        audit_body(rq->audit, config);
         *ret_config = config;
         return OK;
     }

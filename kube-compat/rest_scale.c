@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "core/object.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/body.h"
 #include "kube-compat/patch.h"
 #include "kube-compat/table.h"
@@ -75,6 +76,7 @@ static enum errc wanted_scale(struct request *rq, const json_t *current, json_t 
     enum errc code = body_parse_json(body, len, NULL, &patch, err);
     if (code)
         return code;
+    audit_body(rq->audit, patch);
     if (type && !strncasecmp(type, "application/json-patch+json", 27))
         code = patch_json(current, patch, ret_scale, err);
     else

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "core/object.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/body.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/patch.h"
@@ -117,7 +118,10 @@ static enum errc read_patch(const struct request *rq, enum patch_type *ret_type,
     const char *body = http_body(rq->x, &len);
     if (len > BODY_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "Request entity too large: limit is %d", BODY_BYTES_MAX);
-    return body_parse_json(body, len, NULL, ret_patch, err);
+    enum errc code = body_parse_json(body, len, NULL, ret_patch, err);
+    if (!code)
+        audit_body(rq->audit, *ret_patch);
+    return code;
 }
 
 /* Gives the patched object, still in the form of rq->kind. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Who may come in and what stays secret: Secrets on disk and in logs, ServiceAccount and static
-tokens, with the real kubectl."""
+"""Who may come in, what stays secret, what is written down: Secrets on disk and in logs,
+ServiceAccount and static tokens, the audit log, with the real kubectl."""
 import base64
 import json
 import subprocess
@@ -176,5 +176,85 @@ def static_tokens_have_groups(program):
         assert whoami(d, "token-of-bob") is None
 
 
+POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  nonResourceURLs: ["/healthz*", "/api*", "/openapi*", "/version"]
+- level: None
+  verbs: [get]
+  resources: [{group: "", resources: [pods]}]
+- level: Request
+  namespaces: [default]
+- level: Metadata
+"""
+
+
+def audit_log_says_who_did_what(program):
+    with Daemon(program) as d:
+        d.stop()
+        policy, tokens = d.home / "policy.yaml", d.home / "tokens.csv"
+        policy.write_text(POLICY.replace("level: Request", "level: RequestResponse"))
+        tokens.write_text('token-of-ann,ann,u-7,"dev"\n')
+        failed = subprocess.run([d.program, "serve", "--data-dir", d.data, "--audit-policy-file",
+                                 str(policy)], capture_output=True, text=True, timeout=PATIENCE)
+        assert failed.returncode == 1 and "rules[2].level" in failed.stderr, failed.stderr
+        policy.write_text(POLICY)
+        d.options += ["--audit-policy-file", str(policy), "--token-auth-file", str(tokens)]
+        d.start()
+        d.kubectl("create", "configmap", "c", "--from-literal=a=body-of-c")
+        d.kubectl("create", "secret", "generic", "s", f"--from-literal=a={VALUE}")
+        token = d.kubectl("create", "token", "default").stdout.strip()
+        assert whoami(d, token)
+        review(d, token)
+        assert as_token(d, "token-of-ann", "delete", "configmap", "c", check=False).returncode
+        assert whoami(d, "token-of-nobody") is None
+        d.kubectl("get", "configmap", "c", "--as=bob", check=False)
+        d.kubectl("get", "configmaps", "--watch", "--request-timeout=1s", check=False)
+        d.kubectl("get", "pods")
+        d.kubectl("get", "pod", "p", check=False)
+        d.kubectl("delete", "configmap", "c")
+        raw = d.kubectl("get", "--raw", "/metrics").stdout
+        assert "apiserver_audit_event_total" in raw, raw
+        d.stop()
+        text = (d.data / "audit" / "audit.log").read_text()
+        events = [json.loads(line) for line in text.splitlines()]
+
+        def find(verb, resource, **more):
+            found = [e for e in events if e["verb"] == verb and
+                     e.get("objectRef", {}).get("resource") == resource and
+                     all(e.get(k) == v for k, v in more.items())]
+            assert found, (verb, resource, more, text)
+            return found[0]
+        made = find("create", "configmaps")
+        assert made["apiVersion"] == "audit.k8s.io/v1" and made["level"] == "Request", made
+        assert made["stage"] == "ResponseComplete" and made["responseStatus"]["code"] == 201, made
+        assert made["objectRef"]["name"] == "c" and made["objectRef"]["namespace"] == "default"
+        assert made["requestObject"]["data"] == {"a": "body-of-c"}, made
+        assert made["user"]["username"] == "admin" and made["sourceIPs"] == ["127.0.0.1"], made
+        assert made["userAgent"].startswith("kubectl/"), made
+        assert made["annotations"]["authorization.k8s.io/decision"] == "allow", made
+        assert made["requestReceivedTimestamp"] <= made["stageTimestamp"], made
+        assert made["requestURI"].startswith("/api/v1/namespaces/default/configmaps?"), made
+        assert len({e["auditID"] for e in events if e["verb"] == "create"}) > 3
+        # Whatever the policy says: neither Secrets nor tokens.
+        assert find("create", "secrets")["level"] == "Metadata"
+        assert find("create", "serviceaccounts")["objectRef"]["subresource"] == "token"
+        assert not [s for s in (VALUE, SPELLINGS[1].decode(), token) if s in text]
+        forbidden = find("delete", "configmaps", user={"username": "ann", "uid": "u-7", "groups": [
+            "dev", "system:authenticated"]})
+        assert forbidden["responseStatus"]["code"] == 403, forbidden
+        assert forbidden["responseStatus"]["reason"] == "Forbidden", forbidden
+        assert forbidden["annotations"]["authorization.k8s.io/decision"] == "forbid", forbidden
+        assert [e for e in events if e.get("impersonatedUser", {}).get("username") == "bob"]
+        assert [e for e in events if e["responseStatus"]["code"] == 401], text
+        assert [e["stage"] for e in events if e["verb"] == "watch"] == [
+            "ResponseStarted", "ResponseComplete"], text
+        assert not [e for e in events if e["verb"] == "get" and
+                    e.get("objectRef", {}).get("resource") == "pods"], text
+
+
 run_tests(secrets_are_nowhere_in_the_clear, service_account_tokens, tokens_in_secrets,
-          static_tokens_have_groups)
+          static_tokens_have_groups, audit_log_says_who_did_what)
