@@ -29,9 +29,9 @@ enum errc charges_commit(struct charges *c, struct store *st, const struct store
                                          .expect_revision = c->was[i]->revision};
     writes[c->num] = *write;
     enum errc code = store_commit(st, writes, c->num + 1, ret_o, err);
-    /* Who deletes a quota changes what may be created: that is no absent object to the caller. */
-    if (code == ERR_NOT_FOUND && write->expect_revision == STORE_EXPECT_ABSENT)
-        code = err_set(err, ERR_CONFLICT, "a quota was deleted meanwhile");
+    /* What is gone may be the quota, not the caller's object: judging anew tells. */
+    if (code == ERR_NOT_FOUND && c->num)
+        code = err_set(err, ERR_CONFLICT, "one of %zu objects is gone", c->num + 1);
     charges_deinit(c);
     return code;
 }

@@ -25,8 +25,8 @@ MUST_CHECK enum errc charges_add(struct charges *c, struct store_object *was, js
                                  struct error *err);
 
 /* Commits `write` (its object is taken) and the charges, which are empty afterwards. ret_o may be
- * NULL and gets what `write` made. ERR_CONFLICT: also when something that was charged has changed
- * or is gone; else as store_commit(). */
+ * NULL and gets what `write` made. ERR_CONFLICT: also when there were charges and one of the
+ * objects is gone; else as store_commit(). */
 MUST_CHECK enum errc charges_commit(struct charges *c, struct store *st,
                                     const struct store_write *write, struct store_object **ret_o,
                                     struct error *err);

@@ -27,6 +27,12 @@ typedef enum errc kube_assign_fn(struct store *store, const char *group, const c
 typedef enum errc kube_charge_fn(struct store *store, const char *group, const char *resource,
                                  const json_t *object, struct charges *charges, struct error *err);
 
+enum { KUBE_CAUSE_BYTES_MAX = 400 };
+/* May the pod be evicted? Fills charges; ERR_EXHAUSTED with ret_cause: a budget says no. */
+typedef enum errc kube_evict_fn(struct store *store, const json_t *pod, int64_t wall_ms,
+                                struct charges *charges, char ret_cause[KUBE_CAUSE_BYTES_MAX],
+                                struct error *err);
+
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
@@ -34,6 +40,7 @@ struct kube_options {
     kube_admit_fn *admit;
     kube_assign_fn *assign;
     kube_charge_fn *charge;
+    kube_evict_fn *evict;
     const struct audit_options *audit; /* borrowed for kube_create(), its metrics are not read;
                                           NULL: no audit log */
     int64_t event_ttl_seconds;         /* Events older than this are dropped */

@@ -22,6 +22,7 @@ struct delete_options {
     int64_t grace_seconds; /* -1: not given */
     bool foreground, orphan;
     const char *uid, *resource_version; /* preconditions; NULL: none */
+    bool evict;                         /* a disruption budget may refuse it */
 };
 
 static enum errc bad_option(struct request *rq, const char *field, const char *value,
@@ -44,13 +45,10 @@ static enum errc read_policy(struct request *rq, const char *policy, bool orphan
                       err);
 }
 
-/* Options come in the body, or in the query when there is none. */
-static enum errc read_options(struct request *rq, struct delete_options *opt, struct error *err) {
-    *opt = (struct delete_options){.grace_seconds = -1};
-    json_t *body = NULL;
-    enum errc code = body_read(rq, NULL, NULL, &body, err);
-    if (code)
-        return code;
+/* Options come in the body, or in the query when there is none (NULL). */
+static enum errc parse_options(struct request *rq, const json_t *body, struct delete_options *opt,
+                               struct error *err) {
+    enum errc code = OK;
     const char *kind = object_str(body, "kind");
     if (kind && *kind && strcmp(kind, "DeleteOptions") != 0)
         code = err_set(err, ERR_MALFORMED,
@@ -75,6 +73,15 @@ static enum errc read_options(struct request *rq, struct delete_options *opt, st
         else
             code = bad_option(rq, "dryRun", word ? word : "", "\"All\"", err);
     }
+    return code;
+}
+
+static enum errc read_options(struct request *rq, struct delete_options *opt, struct error *err) {
+    *opt = (struct delete_options){.grace_seconds = -1};
+    json_t *body = NULL;
+    enum errc code = body_read(rq, NULL, NULL, &body, err);
+    if (!code)
+        code = parse_options(rq, body, opt, err);
     json_decref(body);
     return code;
 }
@@ -148,6 +155,19 @@ static json_t *mark(const struct request *rq, const json_t *o, int64_t grace) {
     return marked;
 }
 
+/* Does a disruption budget let the pod go? ERR_EXHAUSTED with the cause that clients look for. */
+static enum errc charge_budget(struct request *rq, const json_t *pod, struct charges *charges,
+                               struct error *err) {
+    char cause[KUBE_CAUSE_BYTES_MAX] = "";
+    if (!rq->kube->opt.evict)
+        return OK;
+    enum errc code =
+        rq->kube->opt.evict(rq->kube->opt.store, pod, clock_wall_ms(), charges, cause, err);
+    if (code && *cause)
+        cause_add(rq->causes, "DisruptionBudget", "", "%s", cause);
+    return code;
+}
+
 /* One try. Gives the last state; *ret_gone tells whether the object is gone. */
 static enum errc delete_once(struct request *rq, const struct delete_options *opt,
                              json_t **ret_object, bool *ret_gone, struct error *err) {
@@ -156,6 +176,9 @@ static enum errc delete_once(struct request *rq, const struct delete_options *op
     if (!code)
         code = check_preconditions(rq, opt, o->json, err);
     if (code)
+        return code;
+    AUTO_CHARGES charges = {0};
+    if (opt->evict && (code = charge_budget(rq, o->json, &charges, err)))
         return code;
     json_t *work = json_deep_copy(o->json);
     if (opt->foreground && !object_deleting(work))
@@ -175,10 +198,8 @@ static enum errc delete_once(struct request *rq, const struct delete_options *op
         *ret_object = marked ? marked : json_incref(o->json);
         return OK;
     }
-    if (waits)
-        code = store_put(rq->kube->opt.store, o->key, marked, o->revision, &stored, err);
-    else
-        code = store_delete(rq->kube->opt.store, o->key, o->revision, &stored, err);
+    struct store_write write = {.key = o->key, .object = marked, .expect_revision = o->revision};
+    code = charges_commit(&charges, rq->kube->opt.store, &write, &stored, err);
     if (code == ERR_NOT_FOUND)
         return request_not_found(rq, err);
     if (code == ERR_CONFLICT)
@@ -276,18 +297,31 @@ void rest_delete_collection(struct request *rq) {
     }
 }
 
+/* The Eviction in the body: whose it is, and the options of the deletion. */
+static enum errc read_eviction(struct request *rq, struct delete_options *opt, struct error *err) {
+    const struct schema *schema = schema_types_find(kinds_types(rq->kinds), "policy.v1.Eviction");
+    json_t *body = NULL;
+    *opt = (struct delete_options){.grace_seconds = -1, .evict = true};
+    enum errc code = body_read(rq, schema, NULL, &body, err);
+    const char *name = object_name(body);
+    if (!code && name && *name && strcmp(name, rq->name) != 0)
+        code = err_set(err, ERR_MALFORMED,
+                       "name in URL does not match name in Eviction object: %.253s", name);
+    const json_t *options = json_object_get(body, "deleteOptions");
+    if (!code && options)
+        code = parse_options(rq, options, opt, err);
+    json_decref(body);
+    return code;
+}
+
 void rest_eviction(struct request *rq) {
     struct error err = ERROR_INIT;
-    json_t *body = NULL, *object = NULL;
-    const struct schema *schema = schema_types_find(kinds_types(rq->kinds), "policy.v1.Eviction");
-    struct delete_options opt = {.grace_seconds = -1};
+    struct delete_options opt;
+    json_t *object = NULL;
     bool gone;
-    enum errc code = body_read(rq, schema, NULL, &body, &err);
-    if (!code) {
-        opt.grace_seconds = object_int(body, "deleteOptions.gracePeriodSeconds", -1);
+    enum errc code = read_eviction(rq, &opt, &err);
+    if (!code)
         code = delete_named(rq, &opt, &object, &gone, &err);
-    }
-    json_decref(body);
     json_decref(object);
     if (code) {
         request_fail(rq, &err);

@@ -89,5 +89,49 @@ check class-delete 'deleted' k delete priorityclass "high-$$"
 check lease 'lease.coordination.k8s.io/l created' create_text "$(printf 'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: l}\nspec: {holderIdentity: me, leaseDurationSeconds: 15}\n')"
 check lease-table 'l +me' k get lease
 
+## Nodes: cordon, drain, taint, budgets
+node=$(kubectl "${server[@]}" get nodes -o 'jsonpath={.items[0].metadata.name}')
+n() { timeout 90 kubectl "${server[@]}" "$@"; }
+engine() { # name, replicas, further fields of the spec
+    cat <<YAML
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: $1, labels: {app: $1}}
+spec:
+  replicas: $2
+  ${3-}
+  selector: {matchLabels: {app: $1}}
+  template:
+    metadata: {labels: {app: $1}}
+    spec:
+      containers: [{name: c, image: inferd/engine, args: [--model, "embedded://demo-chat"]}]
+YAML
+}
+check node-lease "RenewTime:" n describe node "$node"
+check web-create 'deployment.apps/web created' apply_text "$(engine web 2)"
+check web-up 'successfully rolled out' k rollout status deployment/web --timeout=60s
+check pdb-create 'poddisruptionbudget.policy/web created' k create pdb web --selector=app=web --min-available=2
+check pdb-status 'condition met' k wait --for=jsonpath='{.status.currentHealthy}'=2 pdb/web --timeout=60s
+check pdb-table 'web +2 +N/A +0' k get pdb
+check pdb-describe 'Min available: +2' k describe pdb web
+refuse pdb-both 'minAvailable and maxUnavailable cannot be both set' k patch pdb web --type=merge -p '{"spec":{"maxUnavailable":1}}'
+refuse drain-held "Cannot evict pod as it would violate the pod's disruption budget" n drain "$node" --pod-selector=app=web --timeout=6s
+check cordoned 'SchedulingDisabled' n get node "$node"
+check cordon-event 'NodeNotSchedulable' n get events --field-selector "involvedObject.kind=Node,reason=NodeNotSchedulable"
+check pdb-widen 'patched' k patch pdb web --type=merge -p '{"spec":{"minAvailable":0}}'
+check pdb-allows 'condition met' k wait --for=jsonpath='{.status.disruptionsAllowed}'=2 pdb/web --timeout=60s
+check drain-dry-run 'drained \(server dry run\)' n drain "$node" --pod-selector=app=web --dry-run=server
+check drain-dry-run-left-them '2' k get deployment web -o 'jsonpath={.status.availableReplicas}'
+check drain 'drained' n drain "$node" --pod-selector=app=web --timeout=60s
+check drained-pending '0/1 nodes are available: 1 node\(s\) were unschedulable' k get events --field-selector reason=FailedScheduling
+check uncordon 'uncordoned' n uncordon "$node"
+check web-again 'condition met' k wait --for=condition=Available deployment/web --timeout=60s
+check drain-without-eviction 'drained' n drain "$node" --pod-selector=app=web --disable-eviction --timeout=60s
+check uncordon-again 'uncordoned' n uncordon "$node"
+check taint 'tainted' n taint node "$node" "test-$$=x:NoSchedule"
+check untolerated 'FailedScheduling .*had untolerated taint \{test-' bash -c "kubectl ${server[*]} -n $ns delete pod -l app=web --wait=false >/dev/null; kubectl ${server[*]} -n $ns events --watch --types=Warning | grep -m 1 'untolerated taint'"
+check untaint 'untainted' n taint node "$node" "test-$$-"
+check web-back 'condition met' k wait --for=condition=Available deployment/web --timeout=60s
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

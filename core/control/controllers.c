@@ -14,6 +14,7 @@
 
 #include "core/base/log.h"
 #include "core/control/deployment.h"
+#include "core/control/disruption.h"
 #include "core/control/events.h"
 #include "core/control/gc.h"
 #include "core/control/isvc.h"
@@ -120,6 +121,7 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         enqueue_object(w, kind, o);
         enqueue_adopters(w, KIND_REPLICA_SET, o);
         enqueue_service_of(w, o);
+        disruption_enqueue(w, object_namespace(o));
         if (made_room(e))
             scheduler_retry_pending(w);
         if (e->type == STORE_DELETED)
@@ -129,11 +131,16 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         enqueue_object(w, kind, o);
         enqueue_adopters(w, KIND_DEPLOYMENT, o);
         enqueue_service_of(w, o);
+        disruption_enqueue(w, object_namespace(o));
         break;
     case KIND_DEPLOYMENT:
+        disruption_enqueue(w, object_namespace(o));
+        enqueue_object(w, kind, o);
+        break;
     case KIND_INFERENCE_SERVICE:
     case KIND_NAMESPACE:
     case KIND_RESOURCE_QUOTA:
+    case KIND_POD_DISRUPTION_BUDGET:
         enqueue_object(w, kind, o);
         break;
     case KIND_SERVING_RUNTIME:
@@ -142,6 +149,8 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         break;
     case KIND_NODE:
         enqueue_pods_of_node(w, e);
+        if (e->previous && e->type == STORE_MODIFIED)
+            node_tell_schedulable(w, e->previous->json, o);
         if (e->type == STORE_DELETED)
             workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
         break;
@@ -186,7 +195,7 @@ static enum errc resync(struct controllers *c, struct error *err) {
         enum kind kind = kind_of_key(all.items[i]->key);
         if (kind == KIND_POD || kind == KIND_REPLICA_SET || kind == KIND_DEPLOYMENT ||
             kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE ||
-            kind == KIND_RESOURCE_QUOTA ||
+            kind == KIND_RESOURCE_QUOTA || kind == KIND_POD_DISRUPTION_BUDGET ||
             (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
             enqueue_object(&c->w, kind, all.items[i]->json);
     }
@@ -225,6 +234,7 @@ static const struct {
     {KIND_NAMESPACE, reconcile_namespace},
     {KIND_SECRET, token_secret_reconcile},
     {KIND_RESOURCE_QUOTA, quota_reconcile},
+    {KIND_POD_DISRUPTION_BUDGET, disruption_reconcile},
 };
 
 static enum errc dispatch(struct world *w, const char *key, struct error *err) {

@@ -12,7 +12,12 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
+#include "core/control/events.h"
+
 enum { LINE_BYTES_MAX = 256 };
+
+static const char NODE_LEASE_NAMESPACE[] = "kube-node-lease";
 
 static const char RUNTIME[] = "inferd://" INFERD_VERSION;
 
@@ -147,16 +152,53 @@ static void describe(const struct world *w, json_t *node) {
     set_conditions(w, node);
 }
 
+/* The Lease by which clients see that a node is alive. It holds for two heartbeats. */
+static enum errc renew_lease(struct world *w, struct error *err) {
+    AUTO(store_object) was = world_get(w, KIND_LEASE, NODE_LEASE_NAMESPACE, w->node_name);
+    AUTO(store_object) node = world_get(w, KIND_NODE, NULL, w->node_name);
+    json_t *lease = was ? json_deep_copy(was->json)
+                        : json_pack("{s:{s:s, s:s}}", "metadata", "name", w->node_name, "namespace",
+                                    NODE_LEASE_NAMESPACE);
+    char now[CLOCK_RFC3339_BYTES];
+    clock_rfc3339(w->wall_ms, now);
+    json_t *renewed = json_sprintf("%.19s.%03d000Z", now, (int)(w->wall_ms % 1000));
+    object_set(lease, "spec",
+               json_pack("{s:s, s:i, s:o}", "holderIdentity", w->node_name, "leaseDurationSeconds",
+                         2 * NODE_HEARTBEAT_SECONDS, "renewTime", renewed));
+    if (was)
+        return world_update(w, was, lease, NULL, err);
+    if (node) {
+        json_t *ref = object_owner_ref(node->json);
+        json_object_del(ref, "controller");
+        json_object_del(ref, "blockOwnerDeletion");
+        object_set(lease, "metadata.ownerReferences", json_pack("[o]", ref));
+    }
+    return world_create(w, KIND_LEASE, lease, NULL, err);
+}
+
+void node_tell_schedulable(struct world *w, const json_t *was, const json_t *now) {
+    bool before = object_bool(was, "spec.unschedulable", false);
+    bool after = object_bool(now, "spec.unschedulable", false);
+    if (before != after)
+        event_emit(w, now, EVENT_NORMAL, after ? "NodeNotSchedulable" : "NodeSchedulable",
+                   "kubelet", "Node %s status is now: %s", object_name(now),
+                   after ? "NodeNotSchedulable" : "NodeSchedulable");
+}
+
 enum errc node_ensure(struct world *w, struct error *err) {
     AUTO(store_object) was = world_get(w, KIND_NODE, NULL, w->node_name);
     if (!was) {
         json_t *node = json_pack("{s:{s:s}, s:{}}", "metadata", "name", w->node_name, "spec");
         describe(w, node);
-        return world_create(w, KIND_NODE, node, NULL, err);
+        if (world_create(w, KIND_NODE, node, NULL, err))
+            return err->code;
+        return renew_lease(w, err);
     }
     json_t *node = json_deep_copy(was->json);
     describe(w, node);
-    return world_update(w, was, node, NULL, err);
+    if (world_update(w, was, node, NULL, err))
+        return err->code;
+    return renew_lease(w, err);
 }
 
 enum errc node_remove_stale(struct world *w, struct error *err) {
