@@ -19,7 +19,6 @@
 #include "core/config.h"
 #include "core/control/admission.h"
 #include "core/control/control.h"
-#include "core/control/disruption.h"
 #include "core/http.h"
 #include "core/notify.h"
 #include "core/seal.h"
@@ -184,7 +183,7 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .admit = control_admit,
                                 .assign = admission_assign,
                                 .charge = admission_charge,
-                                .evict = disruption_charge,
+                                .evict = admission_evict,
                                 .event_ttl_seconds = c->event_ttl_seconds,
                                 .server_address = c->kube_listen};
     if (!rc)

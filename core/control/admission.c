@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "core/control/disruption.h"
 #include "core/control/limits.h"
 #include "core/control/priority.h"
 #include "core/control/quota.h"
@@ -52,4 +53,10 @@ enum errc admission_charge(struct store *st, const char *group, const char *reso
                            const json_t *object, struct charges *charges, struct error *err) {
     enum errc rc = quota_charge(st, group, resource, object, charges, err);
     return rc ? forbidden(group, resource, object, err) : OK;
+}
+
+enum errc admission_evict(struct store *st, const json_t *pod, int64_t wall_ms,
+                          struct charges *charges, char ret_cause[ADMISSION_CAUSE_BYTES_MAX],
+                          struct error *err) {
+    return disruption_charge(st, pod, wall_ms, charges, ret_cause, err);
 }

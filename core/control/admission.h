@@ -18,4 +18,10 @@ MUST_CHECK enum errc admission_charge(struct store *st, const char *group, const
                                       const json_t *object, struct charges *charges,
                                       struct error *err);
 
+enum { ADMISSION_CAUSE_BYTES_MAX = 400 };
+/* May the pod be evicted? disruption_charge(), where the API server can see it. */
+MUST_CHECK enum errc admission_evict(struct store *st, const json_t *pod, int64_t wall_ms,
+                                     struct charges *charges,
+                                     char ret_cause[ADMISSION_CAUSE_BYTES_MAX], struct error *err);
+
 #endif

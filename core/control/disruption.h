@@ -2,10 +2,10 @@
 #ifndef CORE_CONTROL_DISRUPTION_H
 #define CORE_CONTROL_DISRUPTION_H
 
-#include "core/charges.h"
+#include "core/control/admission.h"
 #include "core/control/world.h"
 
-enum { DISRUPTION_CAUSE_BYTES_MAX = 400, DISRUPTED_SECONDS_MAX = 120 };
+enum { DISRUPTION_CAUSE_BYTES_MAX = ADMISSION_CAUSE_BYTES_MAX, DISRUPTED_SECONDS_MAX = 120 };
 
 /* What a budget is judged by. */
 struct disruption_counts {
