@@ -10,6 +10,7 @@
 #include "core/quantity.h"
 #include "kube-compat/crd.h"
 #include "kube-compat/policy_rules.h"
+#include "kube-compat/validate_rbac.h"
 
 static void set_default(json_t *o, const char *key, json_t *value) {
     if (json_is_object(o) && !json_object_get(o, key))
@@ -261,6 +262,8 @@ void defaults_apply(const struct kind *kind, json_t *object, const json_t *old) 
         if (name)
             json_object_set_new(json_object_get(metadata, "labels"), "kubernetes.io/metadata.name",
                                 json_string(name));
+    } else if (validate_is_rbac(kind)) {
+        defaults_rbac(object);
     } else {
         policy_defaults(kind, object);
     }

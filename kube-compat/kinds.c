@@ -14,6 +14,7 @@ EMBEDDED(kinds_core_yaml);
 EMBEDDED(kinds_apiextensions_yaml);
 EMBEDDED(kinds_apps_yaml);
 EMBEDDED(kinds_workloads_yaml);
+EMBEDDED(kinds_rbac_yaml);
 EMBEDDED(kinds_serving_yaml);
 EMBEDDED(kinds_kubernetes_types);
 EMBEDDED(kinds_workloads_types);
@@ -240,6 +241,8 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
         code = read_text(k, kinds_apps_yaml_start, kinds_apps_yaml_end, err);
     if (!code)
         code = read_text(k, kinds_workloads_yaml_start, kinds_workloads_yaml_end, err);
+    if (!code)
+        code = read_text(k, kinds_rbac_yaml_start, kinds_rbac_yaml_end, err);
     if (!code)
         code = read_text(k, kinds_serving_yaml_start, kinds_serving_yaml_end, err);
     if (!code)

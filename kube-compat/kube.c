@@ -12,6 +12,7 @@
  * discovery, openapi (how clients see it). */
 #include "kube-compat/kube.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 #include "core/base/clock.h"
@@ -23,10 +24,13 @@
 #include "kube-compat/events_ttl.h"
 #include "kube-compat/impersonate.h"
 #include "kube-compat/managed_fields.h"
+#include "kube-compat/names.h"
 #include "kube-compat/openapi.h"
 #include "kube-compat/podlog_stream.h"
+#include "kube-compat/rbac_defaults.h"
 #include "kube-compat/rest.h"
 #include "kube-compat/reviews.h"
+#include "kube-compat/selector.h"
 #include "kube-compat/status.h"
 #include "kube-compat/stream.h"
 #include "kube-compat/tokens.h"
@@ -54,6 +58,10 @@ enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struc
     k->opt.server_address = mem_strdup(opt->server_address);
     enum errc code = crds_create(opt->store, &k->crds, err);
     if (!code)
+        code = rbac_defaults_reconcile(opt->store, err);
+    if (!code)
+        code = authz_create(opt->store, &k->authz, err);
+    if (!code)
         code = stream_hub_create(every_minute, k, &k->hub, err);
     k->metrics = metrics_create();
     struct audit_options audit = opt->audit ? *opt->audit : (struct audit_options){0};
@@ -73,6 +81,7 @@ void kube_destroy(struct kube *k) {
         return;
     stream_hub_destroy(k->hub);
     openapi_destroy(k->openapi);
+    authz_destroy(k->authz);
     crds_destroy(k->crds);
     audit_close(k->audit); /* streams that have just ended are written */
     metrics_destroy(k->metrics);
@@ -255,25 +264,51 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     return no_such_verb(err);
 }
 
+/* The object that a list, watch or deletecollection is about, when its selector leaves only one:
+ * rights to a name cover these, too. Gives NULL otherwise. */
+static const char *selected_name(struct request *rq) {
+    const char *text = http_query(rq->x, "fieldSelector");
+    struct error ignored = ERROR_INIT; /* the verb will complain */
+    AUTO(selector) s = NULL;
+    if (rq->name || !text || !*text || selector_parse_fields(text, &s, &ignored))
+        return NULL;
+    for (size_t i = 0; i < s->num_requirements; i++) {
+        const struct selector_requirement *r = &s->requirements[i];
+        if (!strcmp(r->key, "metadata.name") && r->op == SELECTOR_IN && r->num_values == 1 &&
+            name_is_path_segment(r->values[0]))
+            return arena_strdup(http_arena(rq->x), r->values[0]);
+    }
+    return NULL;
+}
+
+/* "get", "post": what is done to a path that is no resource. */
+static const char *path_verb(struct request *rq) {
+    char *verb = arena_strdup(http_arena(rq->x), http_method(rq->x));
+    for (char *p = verb; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    return verb;
+}
+
 static enum errc authorize(struct request *rq, struct error *err) {
-    const struct authz_attributes a = {
-        .verb = rq->resource ? rq->verb : "get",
-        .group = rq->group,
-        .resource = rq->resource,
-        .subresource = rq->subresource,
-        .name = rq->name,
-        .ns = rq->ns,
-        .path = http_path(rq->x),
-    };
-    bool allowed = authz_allows(rq->who, &a);
-    audit_decided(rq->audit, allowed, "");
-    if (allowed)
-        return OK;
-    if (rq->who && rq->who->anonymous)
-        return err_set(err, ERR_UNAUTHENTICATED, "Unauthorized");
-    AUTO_BUF text = BUF_INIT;
-    authz_explain(rq->who, &a, &text);
-    return err_set(err, ERR_FORBIDDEN, "%s", text.data);
+    struct authz_attributes a = {.path = http_path(rq->x)};
+    if (rq->resource) {
+        a = (struct authz_attributes){
+            .verb = rq->verb,
+            .group = rq->group,
+            .resource = rq->resource,
+            .subresource = rq->subresource,
+            .name = rq->name ? rq->name : selected_name(rq),
+            .ns = rq->ns,
+        };
+        if (!*rq->group && !strcmp(rq->resource, "namespaces"))
+            a.ns = rq->name; /* a namespace is in itself */
+    } else {
+        a.verb = path_verb(rq);
+    }
+    AUTO_BUF reason = BUF_INIT;
+    enum errc code = authz_check_why(rq->kube->authz, rq->who, &a, &reason, err);
+    audit_decided(rq->audit, !code, reason.len ? reason.data : "");
+    return code;
 }
 
 /* What a URL points at. */
@@ -333,10 +368,6 @@ static void serve_metrics(struct request *rq) {
 
 /* Everything that is not a resource. OK: answered. */
 static enum errc serve_path(struct request *rq, const char *path, struct error *err) {
-    if (!strncmp(path, "/version", 8)) {
-        discovery_version(rq->x);
-        return OK;
-    }
     if (authz_is_public(path)) {
         http_reply(rq->x, 200, "text/plain; charset=utf-8", "ok", 2);
         return OK;
@@ -346,6 +377,10 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
         return code;
     if (!strcmp(path, "/metrics")) {
         serve_metrics(rq);
+        return OK;
+    }
+    if (!strncmp(path, "/version", 8)) {
+        discovery_version(rq->x);
         return OK;
     }
     return openapi_handle(rq, path) || tokens_handle(rq, path) ? OK : no_such_path(err);

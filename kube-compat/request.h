@@ -10,6 +10,7 @@
 
 struct audit;
 struct audit_record;
+struct authz;
 struct metrics;
 struct stream_hub;
 struct openapi;
@@ -19,6 +20,7 @@ struct kube {
     struct metrics *metrics;
     struct audit *audit; /* NULL: off */
     struct crds *crds;
+    struct authz *authz;
     struct stream_hub *hub;
     struct openapi *openapi;
 };

@@ -112,11 +112,7 @@ static enum errc may_create(const struct request *rq, struct error *err) {
                                        .resource = rq->resource,
                                        .name = rq->name,
                                        .ns = rq->ns};
-    if (authz_allows(rq->who, &a))
-        return OK;
-    AUTO_BUF text = BUF_INIT;
-    authz_explain(rq->who, &a, &text);
-    return err_set(err, ERR_FORBIDDEN, "%s", text.data);
+    return authz_check(rq->kube->authz, rq->who, &a, err);
 }
 
 static enum errc create(struct request *rq, const json_t *config, json_t *object,

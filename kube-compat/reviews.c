@@ -44,22 +44,6 @@ const struct review *reviews_find(const char *group, const char *version, const 
     return NULL;
 }
 
-/* The identity that a SubjectAccessReview asks about. */
-static void identity_of(const json_t *spec, struct auth_identity *who) {
-    *who = (struct auth_identity){0};
-    const char *user = object_str(spec, "user");
-    snprintf(who->name, sizeof(who->name), "%s", user ? user : "");
-    const json_t *groups = json_object_get(spec, "groups");
-    for (size_t i = 0; i < json_array_size(groups) && who->num_groups < AUTH_GROUPS_MAX; i++) {
-        const char *group = json_string_value(json_array_get(groups, i));
-        if (!group)
-            continue;
-        snprintf(who->groups[who->num_groups++], AUTH_NAME_BYTES_MAX, "%s", group);
-        who->admin = who->admin || !strcmp(group, "system:masters");
-        who->anonymous = who->anonymous || !strcmp(group, "system:unauthenticated");
-    }
-}
-
 static const char *or_empty(const char *s) {
     return s ? s : "";
 }
@@ -68,55 +52,140 @@ static const char *or_null(const char *s) {
     return s && *s ? s : NULL;
 }
 
-static json_t *access_status(const struct auth_identity *who, const json_t *spec) {
+/* What an access review asks. */
+static void question_of(const json_t *spec, struct authz_attributes *a) {
     const json_t *r = json_object_get(spec, "resourceAttributes");
     const json_t *n = json_object_get(spec, "nonResourceAttributes");
-    struct authz_attributes a = {.verb = or_empty(object_str(r ? r : n, "verb"))};
-    if (r) {
-        a.group = or_empty(object_str(r, "group"));
-        a.resource = or_empty(object_str(r, "resource"));
-        a.subresource = or_null(object_str(r, "subresource"));
-        a.name = or_null(object_str(r, "name"));
-        a.ns = or_null(object_str(r, "namespace"));
-    } else {
-        a.path = or_empty(object_str(n, "path"));
+    *a = (struct authz_attributes){.verb = or_empty(object_str(r ? r : n, "verb"))};
+    if (!r) {
+        a->path = or_empty(object_str(n, "path"));
+        return;
     }
-    return json_pack("{s:b}", "allowed", authz_allows(who, &a));
+    a->group = or_empty(object_str(r, "group"));
+    a->resource = or_empty(object_str(r, "resource"));
+    a->subresource = or_null(object_str(r, "subresource"));
+    a->name = or_null(object_str(r, "name"));
+    a->ns = or_null(object_str(r, "namespace"));
 }
 
-static json_t *rules_status(const struct auth_identity *who) {
-    json_t *resources = json_array(), *paths = json_array();
-    if (!who || who->admin) {
-        json_array_append_new(resources, json_pack("{s:[s], s:[s], s:[s]}", "verbs", "*",
-                                                   "apiGroups", "*", "resources", "*"));
-        json_array_append_new(paths,
-                              json_pack("{s:[s], s:[s]}", "verbs", "*", "nonResourceURLs", "*"));
-    } else {
-        json_array_append_new(resources,
-                              json_pack("{s:[s], s:[s], s:[s, s]}", "verbs", "create", "apiGroups",
-                                        AUTHORIZATION, "resources", "selfsubjectaccessreviews",
-                                        "selfsubjectrulesreviews"));
-        json_array_append_new(resources,
-                              json_pack("{s:[s], s:[s], s:[s]}", "verbs", "create", "apiGroups",
-                                        AUTHENTICATION, "resources", "selfsubjectreviews"));
-        json_array_append_new(paths, json_pack("{s:[s], s:[s, s, s, s]}", "verbs", "get",
-                                               "nonResourceURLs", "/api", "/api/*", "/apis/*",
-                                               "/openapi/*"));
+static json_t *access_status(bool allowed, const struct buf *reason) {
+    json_t *status = json_pack("{s:b}", "allowed", allowed);
+    if (reason->len)
+        json_object_set_new(status, "reason", object_text(reason->data));
+    return status;
+}
+
+/* May I? */
+static json_t *own_access(const struct request *rq, const json_t *spec) {
+    struct authz_attributes a;
+    AUTO_BUF reason = BUF_INIT;
+    question_of(spec, &a);
+    return access_status(authz_decide(rq->kube->authz, rq->who, &a, &reason), &reason);
+}
+
+/* May he? His groups are those that the review names, and no others. */
+static json_t *other_access(const struct request *rq, const json_t *spec) {
+    struct authz_attributes a;
+    AUTO_BUF reason = BUF_INIT;
+    const json_t *groups = json_object_get(spec, "groups");
+    const char **names =
+        arena_alloc(http_arena(rq->x), (json_array_size(groups) + 1) * sizeof(names[0]));
+    struct rbac_subject who = {.user = object_str(spec, "user"), .groups = names};
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        const char *group = json_string_value(json_array_get(groups, i));
+        if (group)
+            names[who.num_groups++] = group;
     }
-    return json_pack("{s:o, s:o, s:b}", "resourceRules", resources, "nonResourceRules", paths,
-                     "incomplete", false);
+    question_of(spec, &a);
+    return access_status(authz_decide_subject(rq->kube->authz, &who, &a, &reason), &reason);
+}
+
+/* Adds a rule to the list it belongs to, once. */
+static void add_rule(json_t *status, const struct rbac_rule *rule) {
+    json_t *list = json_object_get(status, rule->paths.num ? "nonResourceRules" : "resourceRules");
+    json_t *shown = rbac_rule_json(rule);
+    bool there = false;
+    for (size_t i = 0; i < json_array_size(list) && !there; i++)
+        there = json_equal(json_array_get(list, i), shown);
+    if (!there)
+        json_array_append(list, shown);
+    json_decref(shown);
+}
+
+/* What may I? Who may do everything has one rule that says so, whatever the bindings say. */
+static json_t *own_rules(const struct request *rq, const json_t *spec) {
+    struct arena *arena = http_arena(rq->x);
+    struct rbac_rules rules;
+    AUTO(rbac) index = authz_rbac(rq->kube->authz);
+    json_t *status =
+        json_pack("{s:[], s:[], s:b}", "resourceRules", "nonResourceRules", "incomplete", false);
+    if (!rq->who || rq->who->admin) {
+        json_t *all =
+            json_pack("[{s:[s], s:[s], s:[s]}, {s:[s], s:[s]}]", "verbs", "*", "apiGroups", "*",
+                      "resources", "*", "verbs", "*", "nonResourceURLs", "*");
+        rbac_rules_read(arena, all, &rules);
+        json_decref(all);
+        for (size_t i = 0; i < rules.num; i++)
+            add_rule(status, &rules.items[i]);
+    }
+    if (rq->who) {
+        struct authz_groups groups;
+        struct rbac_subject who = authz_subject(rq->who, &groups);
+        rbac_rules_of(index, &who, object_str(spec, "namespace"), arena, &rules);
+        for (size_t i = 0; i < rules.num; i++)
+            add_rule(status, &rules.items[i]);
+    }
+    return status;
+}
+
+static void check_access(struct request *rq, const struct review *review, const json_t *spec) {
+    const json_t *r = json_object_get(spec, "resourceAttributes");
+    const json_t *n = json_object_get(spec, "nonResourceAttributes");
+    if (r && n)
+        cause_add(rq->causes, CAUSE_INVALID, "spec.nonResourceAttributes",
+                  "Invalid value: {}: cannot be specified in combination with resourceAttributes");
+    if (!r && !n)
+        cause_add(rq->causes, CAUSE_INVALID, "spec.resourceAttributes",
+                  "Invalid value: null: exactly one of nonResourceAttributes or "
+                  "resourceAttributes must be specified");
+    if (!strncmp(review->resource, "self", 4))
+        return;
+    const char *user = object_str(spec, "user");
+    if ((!user || !*user) && !json_array_size(json_object_get(spec, "groups")))
+        cause_add(rq->causes, CAUSE_INVALID, "spec.user",
+                  "Invalid value: \"\": at least one of user or group must be specified");
+    if (review->namespaced && n)
+        cause_add(rq->causes, CAUSE_INVALID, "spec.nonResourceAttributes",
+                  "Invalid value: {}: disallowed on this kind of request");
 }
 
 static enum errc check_spec(struct request *rq, const struct review *review, const json_t *spec,
                             struct error *err) {
-    bool access = strstr(review->resource, "accessreviews") != NULL;
-    if (!access || json_object_get(spec, "resourceAttributes") ||
-        json_object_get(spec, "nonResourceAttributes"))
+    const char *ns = object_str(spec, "resourceAttributes.namespace");
+    if (!strcmp(review->resource, "selfsubjectrulesreviews") &&
+        !or_null(object_str(spec, "namespace")))
+        return err_set(err, ERR_MALFORMED, "no namespace on request");
+    if (!strstr(review->resource, "accessreviews"))
         return OK;
-    cause_add(rq->causes, CAUSE_INVALID, "spec.resourceAttributes",
-              "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes "
-              "must be specified");
-    return err_set(err, ERR_INVALID, "%s is invalid", review->kind);
+    if (review->namespaced && json_object_get(spec, "resourceAttributes") &&
+        strcmp(or_empty(ns), or_empty(rq->ns)) != 0)
+        return err_set(err, ERR_MALFORMED,
+                       "spec.resourceAttributes.namespace must match namespace: %s",
+                       or_empty(rq->ns));
+    check_access(rq, review, spec);
+    return json_array_size(rq->causes) ? err_set(err, ERR_INVALID, "%s is invalid", review->kind)
+                                       : OK;
+}
+
+static json_t *answer_to(const struct request *rq, const struct review *review,
+                         const json_t *spec) {
+    if (!strcmp(review->resource, "selfsubjectreviews"))
+        return json_pack("{s:o}", "userInfo", tokens_user(rq->who));
+    if (!strcmp(review->resource, "selfsubjectrulesreviews"))
+        return own_rules(rq, spec);
+    if (!strcmp(review->resource, "selfsubjectaccessreviews"))
+        return own_access(rq, spec);
+    return other_access(rq, spec);
 }
 
 void reviews_create(struct request *rq, const struct review *review) {
@@ -138,19 +207,8 @@ void reviews_create(struct request *rq, const struct review *review) {
         request_fail(rq, &err);
         return;
     }
-    struct auth_identity other;
-    if (token) {
-        /* said already */
-    } else if (!strcmp(review->resource, "selfsubjectreviews")) {
-        status = json_pack("{s:o}", "userInfo", tokens_user(rq->who));
-    } else if (!strcmp(review->resource, "selfsubjectrulesreviews")) {
-        status = rules_status(rq->who);
-    } else if (!strcmp(review->resource, "selfsubjectaccessreviews")) {
-        status = access_status(rq->who, spec);
-    } else {
-        identity_of(spec, &other);
-        status = access_status(&other, spec);
-    }
+    if (!token)
+        status = answer_to(rq, review, spec);
     json_t *answer =
         json_pack("{s:s, s:s+, s:{s:n}, s:o}", "kind", review->kind, "apiVersion", review->group,
                   "/v1", "metadata", "creationTimestamp", "status", status);

@@ -1,4 +1,4 @@
-/* The cells that only code can compute, in two tables. */
+/* The cells that only code can compute, in several tables. */
 #ifndef KUBE_COMPAT_TABLE_CELLS_H
 #define KUBE_COMPAT_TABLE_CELLS_H
 
@@ -17,5 +17,7 @@ struct table_cell_row {
 
 /* Quotas, budgets, endpoints, autoscalers. */
 extern const struct table_cell_row table_cells_policy[];
+/* Roles and bindings. */
+extern const struct table_cell_row table_cells_rbac[];
 
 #endif

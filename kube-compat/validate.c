@@ -9,6 +9,7 @@
 #include "kube-compat/names.h"
 #include "kube-compat/policy_rules.h"
 #include "kube-compat/selector.h"
+#include "kube-compat/validate_rbac.h"
 
 enum {
     ANNOTATIONS_BYTES_MAX = 256 << 10,
@@ -302,6 +303,8 @@ void validate_object(const struct kind *kind, const json_t *object, json_t *caus
     } else if (!strcmp(kind->kind, "Secret")) {
         check_data(object, "data", causes);
         check_base64(object, "data", causes);
+    } else if (validate_is_rbac(kind)) {
+        validate_rbac(kind, object, causes);
     } else {
         policy_validate(kind, object, causes);
     }
@@ -365,6 +368,8 @@ void validate_update(const struct kind *kind, const json_t *object, const json_t
             immutable(object, old, "spec.clusterIP", causes);
     } else if (!strcmp(kind->kind, "Secret")) {
         immutable(object, old, "type", causes);
+    } else if (validate_is_rbac(kind)) {
+        validate_rbac_update(kind, object, old, causes);
     } else {
         policy_validate_update(kind, object, old, causes);
     }

@@ -14,6 +14,7 @@
 #include "core/object.h"
 #include "kube-compat/body.h"
 #include "kube-compat/crd.h"
+#include "kube-compat/escalation.h"
 #include "kube-compat/validate.h"
 
 enum { GENERATE_TRIES_MAX = 8, CHARGE_TRIES_MAX = 64 };
@@ -316,6 +317,8 @@ enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, 
             defaults_apply(rq->kind, object, NULL);
             code = validate(rq, object, NULL, err);
             if (!code)
+                code = escalation_check(rq, object, NULL, err);
+            if (!code)
                 code = admit(rq, object, NULL, err);
             if (code)
                 break;
@@ -491,6 +494,8 @@ enum errc write_update(struct request *rq, struct store_object *old, json_t *obj
         if (json_array_size(rq->causes))
             code = err_set(err, ERR_INVALID, "%s is invalid", rq->kind->kind);
     }
+    if (!code)
+        code = escalation_check(rq, object, old->json, err);
     if (!code && scope == WRITE_WHOLE)
         code = admit(rq, object, old->json, err);
     if (!code) {

@@ -129,7 +129,7 @@ def the_kubernetes_port_refuses_what_is_no_request(program):
             finally:
                 connection.close()
         status, answer = ask("GET", "/api/v1/pods")
-        assert status == 401 and answer["kind"] == "Status" and answer["reason"] == "Unauthorized", answer
+        assert status == 403 and answer["kind"] == "Status" and answer["reason"] == "Forbidden", answer
         status, answer = ask("GET", "/api/v1/pods", headers={"Authorization": "Bearer wrong"})
         assert status == 401, answer
         token = (d.data / "pki" / "tokens.csv").read_text().split(",")[0]

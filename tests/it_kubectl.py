@@ -47,7 +47,7 @@ def strangers_are_kept_out(program):
     with Daemon(program) as d:
         for path in ("/api", "/apis", "/api/v1/pods", "/openapi/v3", "/metrics", "/nothing"):
             status, body = get(d, path)
-            assert status == 401 and body["reason"] == "Unauthorized", (path, status, body)
+            assert status == 403 and body["reason"] == "Forbidden", (path, status, body)
         status, body = get(d, "/api/v1/pods", token="wrong")
         assert status == 401 and body["kind"] == "Status", (status, body)
         assert get(d, "/healthz") == (200, b"ok")

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "core/base/log.h"
+#include "core/control/cluster_role.h"
 #include "core/control/deployment.h"
 #include "core/control/disruption.h"
 #include "core/control/events.h"
@@ -158,6 +159,9 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         if (token_secret_is(o))
             enqueue_object(w, kind, o);
         break;
+    case KIND_CLUSTER_ROLE:
+        cluster_role_changed(w);
+        break;
     case KIND_CONFIG_MAP:
     case KIND_SERVICE_ACCOUNT:
         if (kind == KIND_SERVICE_ACCOUNT && object_name(o))
@@ -196,6 +200,7 @@ static enum errc resync(struct controllers *c, struct error *err) {
         if (kind == KIND_POD || kind == KIND_REPLICA_SET || kind == KIND_DEPLOYMENT ||
             kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE ||
             kind == KIND_RESOURCE_QUOTA || kind == KIND_POD_DISRUPTION_BUDGET ||
+            kind == KIND_CLUSTER_ROLE ||
             (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
             enqueue_object(&c->w, kind, all.items[i]->json);
     }
@@ -235,6 +240,7 @@ static const struct {
     {KIND_SECRET, token_secret_reconcile},
     {KIND_RESOURCE_QUOTA, quota_reconcile},
     {KIND_POD_DISRUPTION_BUDGET, disruption_reconcile},
+    {KIND_CLUSTER_ROLE, cluster_role_reconcile},
 };
 
 static enum errc dispatch(struct world *w, const char *key, struct error *err) {

@@ -251,11 +251,15 @@ static inline json_t *fixture_json(const char *text) {
     return o;
 }
 
+static inline bool fixture_cluster_scoped(enum kind kind) {
+    return kind == KIND_NAMESPACE || kind == KIND_NODE || kind == KIND_CLUSTER_SERVING_RUNTIME ||
+           kind == KIND_CLUSTER_ROLE;
+}
+
 static inline const char *fixture_key(struct object_key *key, enum kind kind, const char *name) {
     const struct kind_row *row = kind_row(kind);
-    bool cluster =
-        kind == KIND_NAMESPACE || kind == KIND_NODE || kind == KIND_CLUSTER_SERVING_RUNTIME;
-    return object_key(key, row->group, row->resource, cluster ? NULL : "default", name);
+    return object_key(key, row->group, row->resource,
+                      fixture_cluster_scoped(kind) ? NULL : "default", name);
 }
 
 static inline void fixture_create(struct fixture *f, enum kind kind, const char *text) {
@@ -268,7 +272,7 @@ static inline void fixture_create(struct fixture *f, enum kind kind, const char 
         core ? mem_strdup(row->version) : mem_printf("%s/%s", row->group, row->version);
     object_set(o, "apiVersion", json_string(version));
     object_set(o, "kind", json_string(row->kind));
-    if (kind != KIND_NAMESPACE && kind != KIND_NODE && kind != KIND_CLUSTER_SERVING_RUNTIME)
+    if (!fixture_cluster_scoped(kind))
         object_set(o, "metadata.namespace", json_string("default"));
     object_stamp_new(o, row->has_generation, f->wall_ms);
     fixture_key(&key, kind, object_name(o));

@@ -17,6 +17,7 @@ static const struct kind_row rows[KIND_COUNT] = {
     [KIND_SECRET] = {"core", "v1", "secrets", "Secret", false},
     [KIND_SERVICE] = {"core", "v1", "services", "Service", false},
     [KIND_SERVICE_ACCOUNT] = {"core", "v1", "serviceaccounts", "ServiceAccount", false},
+    [KIND_CLUSTER_ROLE] = {"rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false},
     [KIND_RESOURCE_QUOTA] = {"core", "v1", "resourcequotas", "ResourceQuota", false},
     [KIND_ENDPOINTS] = {"core", "v1", "endpoints", "Endpoints", false},
     [KIND_ENDPOINT_SLICE] = {"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true},

@@ -16,7 +16,8 @@ core.v1.Secret core.v1.Event core.v1.ServiceAccount apps.v1.Deployment apps.v1.R
 autoscaling.v1.Scale coordination.v1.Lease policy.v1.Eviction meta.DeleteOptions events.v1.Event
 authentication.v1.SelfSubjectReview authentication.v1.TokenReview authentication.v1.TokenRequest
 authorization.v1.SelfSubjectAccessReview authorization.v1.SelfSubjectRulesReview
-authorization.v1.SubjectAccessReview authorization.v1.LocalSubjectAccessReview""".split()
+authorization.v1.SubjectAccessReview authorization.v1.LocalSubjectAccessReview
+rbac.v1.Role rbac.v1.ClusterRole rbac.v1.RoleBinding rbac.v1.ClusterRoleBinding""".split()
 
 SPECIAL = {
     "meta.Time": "time",

@@ -1,0 +1,141 @@
+/* Whoever deletes or cuts down a default role may lock everybody out of something; a restart heals
+ * it. What a site adds is its own business and stays. So the comparison is one of coverage, not of
+ * equality: only the rights that the role no longer gives are put back.
+ *
+ * The rules of aggregated roles are not looked at here: core/control/cluster_role.c keeps them. */
+#include "kube-compat/rbac_defaults.h"
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/yaml.h"
+#include "core/object.h"
+#include "kube-compat/rbac_rules.h"
+#include "kube-compat/validate_rbac.h"
+
+extern const char rbac_defaults_yaml_start[], rbac_defaults_yaml_end[];
+
+#define AUTOUPDATE    "rbac.authorization.kubernetes.io/autoupdate"
+#define BOOTSTRAPPING "kubernetes.io/bootstrapping"
+
+static json_t *ensure_object(json_t *o, const char *key) {
+    if (!json_is_object(json_object_get(o, key)))
+        json_object_set_new(o, key, json_object());
+    return json_object_get(o, key);
+}
+
+static json_t *ensure_array(json_t *o, const char *key) {
+    if (!json_is_array(json_object_get(o, key)))
+        json_object_set_new(o, key, json_array());
+    return json_object_get(o, key);
+}
+
+/* What every default object has beside what the document says. */
+static void complete(json_t *o) {
+    json_t *metadata = json_object_get(o, "metadata");
+    json_object_set_new(o, "apiVersion", json_string(RBAC_GROUP "/v1"));
+    json_object_set_new(ensure_object(metadata, "labels"), BOOTSTRAPPING,
+                        json_string("rbac-defaults"));
+    json_object_set_new(ensure_object(metadata, "annotations"), AUTOUPDATE, json_string("true"));
+    defaults_rbac(o);
+}
+
+static void add_missing_items(json_t *have, const json_t *want) {
+    size_t i, j;
+    json_t *item, *other;
+    json_array_foreach (want, i, item) {
+        bool there = false;
+        json_array_foreach (have, j, other) {
+            there = there || json_equal(item, other);
+        }
+        if (!there)
+            json_array_append(have, item);
+    }
+}
+
+static void add_missing_rules(json_t *o, const json_t *want) {
+    AUTO(arena) arena = arena_create();
+    struct rbac_rules held, wanted, missing;
+    rbac_rules_read(arena, json_object_get(o, "rules"), &held);
+    rbac_rules_read(arena, json_object_get(want, "rules"), &wanted);
+    rbac_rules_missing(arena, &held, &wanted, &missing);
+    json_t *rules = missing.num ? ensure_array(o, "rules") : NULL;
+    for (size_t i = 0; i < missing.num; i++)
+        json_array_append_new(rules, rbac_rule_json(&missing.items[i]));
+}
+
+static bool same_role_ref(const json_t *a, const json_t *b) {
+    static const char *const paths[] = {"roleRef.kind", "roleRef.name"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        const char *x = object_str(a, paths[i]), *y = object_str(b, paths[i]);
+        if (!x || !y || strcmp(x, y) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Gives what should stand in place of `have`. */
+static json_t *healed(const json_t *have, const json_t *want) {
+    if (json_object_get(want, "roleRef") && !same_role_ref(have, want))
+        return NULL;
+    json_t *o = json_deep_copy(have), *metadata = json_object_get(o, "metadata");
+    static const char *const maps[] = {"labels", "annotations"};
+    for (size_t i = 0; i < ARRAY_LEN(maps); i++)
+        json_object_update(ensure_object(metadata, maps[i]),
+                           json_object_get(json_object_get(want, "metadata"), maps[i]));
+    const json_t *selectors = object_at(want, "aggregationRule.clusterRoleSelectors");
+    if (selectors)
+        add_missing_items(ensure_array(ensure_object(o, "aggregationRule"), "clusterRoleSelectors"),
+                          selectors);
+    else
+        add_missing_rules(o, want);
+    if (json_object_get(want, "subjects"))
+        add_missing_items(ensure_array(o, "subjects"), json_object_get(want, "subjects"));
+    return o;
+}
+
+/* One object; `want` is complete. */
+static enum errc reconcile(struct store *store, const json_t *want, struct error *err) {
+    struct object_key key;
+    const char *kind = object_str(want, "kind");
+    const char *plural = !strcmp(kind, "ClusterRole") ? "clusterroles" : "clusterrolebindings";
+    object_key(&key, RBAC_GROUP, plural, NULL, object_name(want));
+    AUTO(store_object) have = NULL;
+    enum errc code = store_get(store, key.text, &have, err);
+    if (code && code != ERR_NOT_FOUND)
+        return code;
+    const char *autoupdate = have ? object_annotation(have->json, AUTOUPDATE) : NULL;
+    if (autoupdate && !strcmp(autoupdate, "false"))
+        return OK;
+    json_t *o = have ? healed(have->json, want) : NULL;
+    if (!o) {
+        o = json_deep_copy(want);
+        object_stamp_new(o, false, clock_wall_ms());
+    }
+    bool changed = !have || !json_equal(o, have->json);
+    if (changed && have)
+        log_info("default RBAC object restored", "kind=%s name=%s", kind, object_name(want));
+    if (!changed) {
+        json_decref(o);
+        return OK;
+    }
+    return store_put(store, key.text, o, have ? have->revision : STORE_EXPECT_ABSENT, NULL, err);
+}
+
+enum errc rbac_defaults_reconcile(struct store *store, struct error *err) {
+    json_t *docs;
+    enum errc code =
+        yaml_parse_all(rbac_defaults_yaml_start,
+                       (size_t)(rbac_defaults_yaml_end - rbac_defaults_yaml_start), &docs, err);
+    if (code)
+        return err_wrap(err, "default RBAC objects");
+    size_t i;
+    json_t *want;
+    json_array_foreach (docs, i, want) {
+        complete(want);
+        code = reconcile(store, want, err);
+        if (code)
+            break;
+    }
+    json_decref(docs);
+    return code ? err_wrap(err, "default RBAC objects") : OK;
+}
