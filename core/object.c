@@ -182,6 +182,18 @@ bool object_controlled_by(const json_t *o, const json_t *owner) {
     return uid && owner_uid && !strcmp(uid, owner_uid);
 }
 
+void object_remove_condition(json_t *o, const char *type) {
+    json_t *list = object_at(o, "status.conditions"), *c;
+    size_t i;
+    json_array_foreach (list, i, c) {
+        const char *has = object_str(c, "type");
+        if (has && !strcmp(has, type)) {
+            json_array_remove(list, i);
+            return;
+        }
+    }
+}
+
 json_t *object_find_condition(const json_t *o, const char *type) {
     size_t i;
     json_t *c;

@@ -61,6 +61,7 @@ json_t *object_text(const char *text);
  * changes. reason and message may be NULL. True when anything changed. */
 bool object_set_condition(json_t *o, const char *type, const char *status, const char *reason,
                           const char *message, int64_t wall_ms);
+void object_remove_condition(json_t *o, const char *type);
 const char *object_condition(const json_t *o, const char *type);  /* its status, or NULL */
 json_t *object_find_condition(const json_t *o, const char *type); /* borrowed, or NULL */
 

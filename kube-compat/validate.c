@@ -219,6 +219,29 @@ static void check_template(const json_t *object, json_t *causes) {
                   "Unsupported value: \"%s\": supported values: \"Always\"", policy);
 }
 
+static void check_deployment(const json_t *object, json_t *causes) {
+    static const char field[] = "spec.strategy.rollingUpdate";
+    const char *type = object_str(object, "spec.strategy.type");
+    const char *unavailable = object_str(object, "spec.strategy.rollingUpdate.maxUnavailable");
+    int64_t deadline = object_int(object, "spec.progressDeadlineSeconds", INT32_MAX);
+    int64_t min_ready = object_int(object, "spec.minReadySeconds", 0);
+    bool recreate = type && !strcmp(type, "Recreate");
+    if (type && !recreate && strcmp(type, "RollingUpdate") != 0)
+        cause_add(causes, CAUSE_NOT_SUPPORTED, "spec.strategy.type",
+                  "Unsupported value: \"%.64s\": supported values: \"Recreate\", "
+                  "\"RollingUpdate\"",
+                  type);
+    if (recreate && object_at(object, field))
+        cause_add(causes, CAUSE_FORBIDDEN, field,
+                  "Forbidden: may not be specified when strategy `type` is 'Recreate'");
+    if (unavailable && strtol(unavailable, NULL, 10) > 100)
+        cause_add(causes, CAUSE_INVALID, "spec.strategy.rollingUpdate.maxUnavailable",
+                  "Invalid value: \"%.64s\": must not be greater than 100%%", unavailable);
+    if (deadline <= min_ready)
+        cause_add(causes, CAUSE_INVALID, "spec.progressDeadlineSeconds",
+                  "Invalid value: %lld: must be greater than minReadySeconds", (long long)deadline);
+}
+
 /* ConfigMap and Secret keys are file names. */
 static void check_data(const json_t *object, const char *member, json_t *causes) {
     const char *key;
@@ -290,6 +313,8 @@ void validate_object(const struct kind *kind, const json_t *object, json_t *caus
     } else if (!strcmp(kind->kind, "Deployment") || !strcmp(kind->kind, "ReplicaSet")) {
         if (json_is_object(json_object_get(object, "spec"))) {
             check_template(object, causes);
+            if (*kind->kind == 'D')
+                check_deployment(object, causes);
         } else {
             required(causes, "spec.selector", NULL);
             required(causes, "spec.template", NULL);

@@ -44,6 +44,22 @@ refuse() {
     fi
 }
 
+# soon NAME REGEX COMMAND...: the command, repeated for at most a minute, comes to succeed and match.
+soon() {
+    local name=$1 want=$2 out end=$((SECONDS + 60))
+    shift 2
+    until out=$("$@" 2>&1) && grep -qE -- "$want" <<<"$out"; do
+        if [ $SECONDS -ge $end ]; then
+            failed=$((failed + 1))
+            printf 'FAIL %s\n  command: %s\n  waited 60 s for /%s/\n%s\n' "$name" "$*" "$want" \
+                "$(sed 's/^/  | /' <<<"$out")"
+            return
+        fi
+        read -rt 0.1 <> <(:) || true
+    done
+    passed=$((passed + 1))
+}
+
 skip() {
     skipped=$((skipped + 1))
     echo "SKIPPED: $1"

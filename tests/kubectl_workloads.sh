@@ -115,23 +115,65 @@ check pdb-status 'condition met' k wait --for=jsonpath='{.status.currentHealthy}
 check pdb-table 'web +2 +N/A +0' k get pdb
 check pdb-describe 'Min available: +2' k describe pdb web
 refuse pdb-both 'minAvailable and maxUnavailable cannot be both set' k patch pdb web --type=merge -p '{"spec":{"maxUnavailable":1}}'
-refuse drain-held "Cannot evict pod as it would violate the pod's disruption budget" n drain "$node" --pod-selector=app=web --timeout=6s
+refuse drain-held "Cannot evict pod as it would violate the pod's disruption budget" n drain "$node" --pod-selector=app=web --timeout=1s
 check cordoned 'SchedulingDisabled' n get node "$node"
-check cordon-event 'NodeNotSchedulable' n get events --field-selector "involvedObject.kind=Node,reason=NodeNotSchedulable"
+soon cordon-event 'NodeNotSchedulable' n get events --field-selector "involvedObject.kind=Node,reason=NodeNotSchedulable"
 check pdb-widen 'patched' k patch pdb web --type=merge -p '{"spec":{"minAvailable":0}}'
 check pdb-allows 'condition met' k wait --for=jsonpath='{.status.disruptionsAllowed}'=2 pdb/web --timeout=60s
 check drain-dry-run 'drained \(server dry run\)' n drain "$node" --pod-selector=app=web --dry-run=server
 check drain-dry-run-left-them '2' k get deployment web -o 'jsonpath={.status.availableReplicas}'
 check drain 'drained' n drain "$node" --pod-selector=app=web --timeout=60s
-check drained-pending '0/1 nodes are available: 1 node\(s\) were unschedulable' k get events --field-selector reason=FailedScheduling
+soon drained-pending '0/1 nodes are available: 1 node\(s\) were unschedulable' k get events --field-selector reason=FailedScheduling
 check uncordon 'uncordoned' n uncordon "$node"
 check web-again 'condition met' k wait --for=condition=Available deployment/web --timeout=60s
 check drain-without-eviction 'drained' n drain "$node" --pod-selector=app=web --disable-eviction --timeout=60s
 check uncordon-again 'uncordoned' n uncordon "$node"
 check taint 'tainted' n taint node "$node" "test-$$=x:NoSchedule"
-check untolerated 'FailedScheduling .*had untolerated taint \{test-' bash -c "kubectl ${server[*]} -n $ns delete pod -l app=web --wait=false >/dev/null; kubectl ${server[*]} -n $ns events --watch --types=Warning | grep -m 1 'untolerated taint'"
+check taint-restarts 'deleted' k delete pod -l app=web --wait=false
+soon untolerated 'had untolerated taint \{test-' k get events --field-selector reason=FailedScheduling
 check untaint 'untainted' n taint node "$node" "test-$$-"
 check web-back 'condition met' k wait --for=condition=Available deployment/web --timeout=60s
+
+## Rollouts
+cause() { k annotate deployment/web "kubernetes.io/change-cause=$1" --overwrite; }
+check history-of-one '^1 +<none>$' k rollout history deployment/web
+check cause-of-the-first 'annotated' cause first
+check change 'env updated' k set env deployment/web A=1
+check cause-of-the-second 'annotated' cause second
+check rolled 'successfully rolled out' k rollout status deployment/web --timeout=60s
+check history-tells-causes '^1 +first2 +second$' bash -c "timeout 60 kubectl ${server[*]} -n $ns rollout history deployment/web | grep -E '^[0-9]' | tr -d '\n'"
+check history-of-a-revision 'A:[[:space:]]+1' k rollout history deployment/web --revision=2
+check undo 'rolled back' k rollout undo deployment/web --to-revision=1
+check undone 'successfully rolled out' k rollout status deployment/web --timeout=60s
+check undone-template '^$' k get deployment web -o 'jsonpath={.spec.template.spec.containers[0].env}'
+check undone-history '^2 +second3 +first$' bash -c "timeout 60 kubectl ${server[*]} -n $ns rollout history deployment/web | grep -E '^[0-9]' | tr -d '\n'"
+refuse undo-unknown 'unable to find specified revision 9 in history' k rollout undo deployment/web --to-revision=9
+check pause 'paused' k rollout pause deployment/web
+refuse restart-paused "can't restart paused deployment" k rollout restart deployment/web
+refuse undo-paused 'cannot rollback a paused deployment' k rollout undo deployment/web
+check change-paused 'image updated' k set image deployment/web c=inferd/engine:v2
+check paused-condition 'condition met' k wait --for=jsonpath='{.status.conditions[?(@.type=="Progressing")].reason}'=DeploymentPaused deployment/web --timeout=60s
+check paused-scale 'scaled' k scale deployment web --replicas=1 --current-replicas=2
+check paused-scaled 'condition met' k wait --for=jsonpath='{.status.replicas}'=1 deployment/web --timeout=60s
+refuse scale-other-size 'Expected replicas to be 5, was 1' k scale deployment web --replicas=1 --current-replicas=5
+check resume 'resumed' k rollout resume deployment/web
+check restart 'restarted' k rollout restart deployment/web
+check restarted 'successfully rolled out' k rollout status deployment/web --timeout=60s
+check limit-history 'patched' k patch deployment web -p '{"spec":{"revisionHistoryLimit":0}}'
+rows() { k get "$@" -o name | wc -l; }
+soon history-limited '^1$' rows rs -l app=web
+check late-create 'created' apply_text "$(engine late 1 'progressDeadlineSeconds: 1' | sed 's/embedded:..demo-chat/file:\/\/\/absent/')"
+refuse late 'error: deployment "late" exceeded its progress deadline' k rollout status deployment/late --timeout=60s
+check late-condition 'has timed out progressing' k get deployment late -o 'jsonpath={.status.conditions[?(@.type=="Progressing")].message}'
+refuse recreate-rolling "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy .type. is 'Recreate'" create_text "$(engine bad 1 'strategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}')"
+refuse unavailable-percent 'maxUnavailable: Invalid value: "150%": must not be greater than 100%' create_text "$(engine bad 1 'strategy: {rollingUpdate: {maxUnavailable: "150%"}}')"
+refuse bounds-zero 'may not be 0 when' create_text "$(engine bad 1 'strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 0}}')"
+refuse deadline-order 'must be greater than minReadySeconds' create_text "$(engine bad 1 'minReadySeconds: 700')"
+check failing-quota 'created' k create quota none --hard=pods=0
+check failing-create 'created' apply_text "$(engine failing 1)"
+check failing 'condition met' k wait --for=condition=ReplicaFailure deployment/failing --timeout=60s
+soon failing-event 'FailedCreate .*exceeded quota: none' k get events --field-selector reason=FailedCreate
+check delete-workloads 'deleted' k delete deployment --all --timeout=60s
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -77,6 +77,21 @@ static enum errc adopt(struct deployment *d, struct store_object **set, struct e
     return OK;
 }
 
+/* Somebody changed its labels: it goes its own way, with its pods. */
+static enum errc release(struct deployment *d, const struct store_object *set, struct error *err) {
+    json_t *released = json_deep_copy(set->json), *ref;
+    json_t *refs = object_at(released, "metadata.ownerReferences");
+    size_t i;
+    json_array_foreach (refs, i, ref) {
+        const char *uid = object_str(ref, "uid");
+        if (uid && !strcmp(uid, object_uid(d->object->json))) {
+            json_array_remove(refs, i);
+            break;
+        }
+    }
+    return world_update(d->w, set, released, NULL, err);
+}
+
 static enum errc find_sets(struct deployment *d, struct error *err) {
     AUTO_STORE_LIST all = {0};
     const json_t *deployment = d->object->json;
@@ -86,9 +101,11 @@ static enum errc find_sets(struct deployment *d, struct error *err) {
     for (size_t i = 0; i < all.num_items; i++) {
         const json_t *rs = all.items[i]->json, *owner = object_controller_of(rs);
         bool ours = object_controlled_by(rs, deployment);
-        bool orphan = !owner && !object_deleting(rs) && !object_deleting(deployment) &&
-                      labels_selector_match(selector, object_at(rs, "metadata.labels"));
-        if (!ours && !orphan)
+        bool matches = labels_selector_match(selector, object_at(rs, "metadata.labels"));
+        bool orphan = !owner && !object_deleting(rs) && !object_deleting(deployment) && matches;
+        if (ours && !matches && release(d, all.items[i], err))
+            return err->code;
+        if (!(ours && matches) && !orphan)
             continue;
         struct store_object *set = store_object_ref(all.items[i]);
         if (orphan && adopt(d, &set, err)) {
@@ -166,9 +183,19 @@ static void copy_annotations(const json_t *deployment, json_t *rs) {
     json_t *value;
     json_object_foreach (object_at(deployment, "metadata.annotations"), name, value) {
         if (strcmp(name, "kubectl.kubernetes.io/last-applied-configuration") != 0 &&
-            strncmp(name, "deployment.kubernetes.io/", 25) != 0)
+            strncmp(name, "deployment.kubernetes.io/", 25) != 0 &&
+            strncmp(name, "inferd.io/", 10) != 0)
             set_annotation(rs, name, json_string_value(value) ? json_string_value(value) : "");
     }
+}
+
+/* Not part of the template: it follows the Deployment without a new set. */
+static void copy_min_ready(const json_t *deployment, json_t *rs) {
+    json_t *min_ready = object_at(deployment, "spec.minReadySeconds");
+    if (min_ready)
+        object_set(rs, "spec.minReadySeconds", json_incref(min_ready));
+    else
+        object_delete(rs, "spec.minReadySeconds");
 }
 
 static json_t *make_set(const struct deployment *d, int64_t replicas) {
@@ -194,9 +221,7 @@ static json_t *make_set(const struct deployment *d, int64_t replicas) {
         object_set(rs, "spec.selector.matchLabels", json_object());
     json_object_set_new(object_at(rs, "spec.selector.matchLabels"), DEPLOYMENT_HASH_LABEL,
                         json_string(hash));
-    json_t *min_ready = object_at(deployment, "spec.minReadySeconds");
-    if (min_ready)
-        object_set(rs, "spec.minReadySeconds", json_incref(min_ready));
+    copy_min_ready(deployment, rs);
     copy_annotations(deployment, rs);
     set_annotation_int(rs, REVISION_ANNOTATION, next_revision(d));
     set_size(d, rs, replicas);
@@ -249,24 +274,25 @@ static enum errc update_set(struct deployment *d, size_t i, json_t *rs, struct e
     return OK;
 }
 
-/* The new set carries the highest revision; the Deployment names it. */
-static enum errc number_new_set(struct deployment *d, struct error *err) {
-    const json_t *rs = new_set(d)->json;
+/* The new set carries the highest revision; the Deployment names it. Its annotations (the
+ * change-cause, which `kubectl annotate` sets after the change) follow the Deployment's. */
+static enum errc follow_deployment(struct deployment *d, struct error *err) {
+    json_t *rs = json_deep_copy(new_set(d)->json);
     int64_t was = revision_number(rs), next = next_revision(d);
+    copy_annotations(d->object->json, rs);
+    copy_min_ready(d->object->json, rs);
     if (was < next) { /* an old version came back */
-        json_t *renumbered = json_deep_copy(rs);
         const char *history = object_annotation(rs, REVISION_HISTORY_ANNOTATION);
         AUTO_FREE char *longer =
             history ? mem_printf("%s,%" PRId64, history, was) : mem_printf("%" PRId64, was);
-        copy_annotations(d->object->json, renumbered);
         if (was)
-            set_annotation(renumbered, REVISION_HISTORY_ANNOTATION, longer);
-        set_annotation_int(renumbered, REVISION_ANNOTATION, next);
-        if (update_set(d, d->new_index, renumbered, err))
-            return err->code;
+            set_annotation(rs, REVISION_HISTORY_ANNOTATION, longer);
+        set_annotation_int(rs, REVISION_ANNOTATION, next);
         AUTO_FREE char *message = mem_printf("Found new replica set \"%s\"", object_name(rs));
         deployment_status_progress(d->w, d->copy, "True", "FoundNewReplicaSet", message);
     }
+    if (update_set(d, d->new_index, rs, err))
+        return err->code;
     set_annotation_int(d->copy, REVISION_ANNOTATION, revision_number(new_set(d)->json));
     return OK;
 }
@@ -283,10 +309,13 @@ static int64_t pods_of(const struct deployment *d, const struct store_object *se
 }
 
 static struct rollout_set read_set(const struct deployment *d, const struct store_object *set) {
+    const char *max = object_annotation(set->json, MAX);
     return (struct rollout_set){
         .replicas = object_int(set->json, "spec.replicas", 0),
         .available = object_int(set->json, "status.availableReplicas", 0),
         .num_pods = pods_of(d, set),
+        .max_replicas = max && atoll(max) > 0 ? atoll(max) : 0,
+        .created = set->create_revision,
     };
 }
 
@@ -320,7 +349,8 @@ static enum errc size_sets(struct deployment *d, bool paused, struct error *err)
     struct rollout_set fresh = {0}, *old = mem_array(d->num_sets + 1, sizeof(*old));
     struct rollout r = {.desired = object_int(d->object->json, "spec.replicas", 1),
                         .recreate = strategy && !strcmp(strategy, "Recreate"),
-                        .old_sets = old};
+                        .old_sets = old,
+                        .status_replicas = object_int(d->object->json, "status.replicas", 0)};
     deployment_bounds(d->object->json, &r.max_surge, &r.max_unavailable);
     for (size_t i = 0; i < d->num_sets; i++) {
         if (i != d->new_index)
@@ -412,7 +442,7 @@ static enum errc sync(struct deployment *d, struct error *err) {
     if (object_deleting(d->object->json))
         return write_status(d, err);
     note_pause(d, paused);
-    if (size_sets(d, paused, err) || (new_set(d) && !paused && number_new_set(d, err)))
+    if (size_sets(d, paused, err) || (new_set(d) && !paused && follow_deployment(d, err)))
         return err->code;
     if (write_status(d, err))
         return err->code;

@@ -142,6 +142,21 @@ static int64_t set_progressing(const struct world *w, json_t *deployment,
     return due;
 }
 
+/* A set that cannot make its pods, the new one before others, is the Deployment's trouble. */
+static void set_replica_failure(const struct world *w, json_t *deployment,
+                                const struct deployment_sets *sets) {
+    const json_t *c = object_find_condition(sets->new_set, "ReplicaFailure");
+    for (size_t i = 0; i < sets->num_sets && !c; i++)
+        c = object_find_condition(sets->sets[i], "ReplicaFailure");
+    if (!c) {
+        object_remove_condition(deployment, "ReplicaFailure");
+        return;
+    }
+    if (object_set_condition(deployment, "ReplicaFailure", "True", object_str(c, "reason"),
+                             object_str(c, "message"), w->wall_ms))
+        touch(w, deployment, "ReplicaFailure");
+}
+
 int64_t deployment_status_update(const struct world *w, json_t *deployment,
                                  const struct deployment_sets *sets) {
     json_t *was = json_deep_copy(json_object_get(deployment, "status"));
@@ -149,5 +164,7 @@ int64_t deployment_status_update(const struct world *w, json_t *deployment,
     set_available(w, deployment);
     bool has_moved = moved(was, json_object_get(deployment, "status"));
     json_decref(was);
-    return set_progressing(w, deployment, sets, has_moved);
+    int64_t due_ms = set_progressing(w, deployment, sets, has_moved);
+    set_replica_failure(w, deployment, sets);
+    return due_ms;
 }

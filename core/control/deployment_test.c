@@ -225,6 +225,58 @@ static void orphans_that_match_are_adopted(void **state) {
     json_decref(d);
 }
 
+static void what_is_not_the_template_follows_without_a_new_set(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_DEPLOYMENT, WEB);
+    set_seed(f, 2);
+    fixture_pass(f);
+    fixture_patch(f, KIND_DEPLOYMENT, "web", "metadata.annotations",
+                  "{\"kubernetes.io/change-cause\": \"two\","
+                  " \"deployment.kubernetes.io/revision\": \"2\"}");
+    fixture_patch(f, KIND_DEPLOYMENT, "web", "spec.minReadySeconds", "7");
+    fixture_pass(f);
+    assert_int_equal(fixture_count(f, KIND_REPLICA_SET), 2);
+    json_t *first = revision(f, "1"), *second = revision(f, "2");
+    assert_string_equal(object_annotation(first, "kubernetes.io/change-cause"), "one");
+    assert_string_equal(object_annotation(second, "kubernetes.io/change-cause"), "two");
+    assert_int_equal(object_int(second, "spec.minReadySeconds", 0), 7);
+    json_decref(first);
+    json_decref(second);
+}
+
+static void a_set_that_does_not_match_any_more_is_released(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_DEPLOYMENT, WEB);
+    json_t *was = fixture_nth(f, KIND_REPLICA_SET, 0);
+    AUTO_FREE char *name = mem_strdup(object_name(was));
+    json_decref(was);
+    fixture_patch(f, KIND_REPLICA_SET, name, "metadata.labels", "{\"app\": \"other\"}");
+    fixture_pass(f);
+    json_t *released = fixture_get(f, KIND_REPLICA_SET, name);
+    assert_null(object_controller_of(released));
+    json_decref(released);
+    /* The name is taken: the next set's is hashed anew. */
+    assert_int_equal(fixture_count(f, KIND_REPLICA_SET), 2);
+    assert_int_field(web(f), "status.collisionCount", 1);
+    assert_int_field(web(f), "status.availableReplicas", 3);
+}
+
+static void pods_that_cannot_be_made_are_told_by_set_and_deployment(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_RESOURCE_QUOTA,
+                   "{\"metadata\": {\"name\": \"q\"}, \"spec\": {\"hard\": {\"pods\": \"1\"}}}");
+    fixture_create(f, KIND_DEPLOYMENT, WEB);
+    fixture_pass(f);
+    assert_condition(fixture_nth(f, KIND_REPLICA_SET, 0), "ReplicaFailure", "True", "FailedCreate",
+                     "exceeded quota: q");
+    assert_condition(web(f), "ReplicaFailure", "True", "FailedCreate", "exceeded quota: q");
+    fixture_patch(f, KIND_RESOURCE_QUOTA, "q", "spec.hard.pods", "\"5\"");
+    fixture_advance(f, 600 * 1000);
+    json_t *d = web(f);
+    assert_null(object_find_condition(d, "ReplicaFailure"));
+    assert_int_field(d, "status.availableReplicas", 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(it_runs_its_replicas_and_says_so),
@@ -237,6 +289,9 @@ int main(void) {
         FIXTURE_TEST(min_ready_seconds_delay_availability),
         FIXTURE_TEST(a_pod_deleted_by_hand_is_replaced),
         FIXTURE_TEST(orphans_that_match_are_adopted),
+        FIXTURE_TEST(what_is_not_the_template_follows_without_a_new_set),
+        FIXTURE_TEST(a_set_that_does_not_match_any_more_is_released),
+        FIXTURE_TEST(pods_that_cannot_be_made_are_told_by_set_and_deployment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,7 +207,9 @@ static enum errc scale(struct world *w, const json_t *rs, struct pods *pods, str
 
 /* Status. */
 
-static enum errc write_status(struct world *w, const struct store_object *o, struct error *err) {
+/* failure: why pods could not be made or taken; OK: they could. */
+static enum errc write_status(struct world *w, const struct store_object *o,
+                              const struct error *failure, struct error *err) {
     AUTO_STORE_LIST all = {0};
     const json_t *rs = o->json;
     int64_t replicas = 0, ready_replicas = 0, available = 0, labeled = 0, next_ms = 0;
@@ -235,6 +237,14 @@ static enum errc write_status(struct world *w, const struct store_object *o, str
     object_set(updated, "status.availableReplicas", json_integer(available));
     object_set(updated, "status.observedGeneration",
                json_integer(object_int(rs, "metadata.generation", 0)));
+    /* The first failure stays: each try names another pod. */
+    if (failure->code && !object_find_condition(updated, "ReplicaFailure"))
+        object_set_condition(updated, "ReplicaFailure", "True",
+                             replicas < object_int(rs, "spec.replicas", 1) ? "FailedCreate"
+                                                                           : "FailedDelete",
+                             failure->text, w->wall_ms);
+    else if (!failure->code)
+        object_remove_condition(updated, "ReplicaFailure");
     return world_update(w, o, updated, NULL, err);
 }
 
@@ -250,8 +260,8 @@ enum errc replicaset_reconcile(struct world *w, const char *ns, const char *name
     if (!rc && !object_deleting(o->json))
         rc = scale(w, o->json, &pods, err);
     free(pods.items);
-    struct error status_err = ERROR_INIT;
-    enum errc status_rc = write_status(w, o, &status_err);
+    struct error status_err = ERROR_INIT, none = ERROR_INIT;
+    enum errc status_rc = write_status(w, o, rc == ERR_CONFLICT ? &none : err, &status_err);
     if (!rc && status_rc) {
         *err = status_err;
         rc = status_rc;

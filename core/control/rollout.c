@@ -113,25 +113,65 @@ bool rollout_split(struct rollout *r, struct rollout_set *stable) {
     return changed;
 }
 
-/* The sets with replicas, largest first; an array of pointers, to be freed. */
-static struct rollout_set **active_sets(struct rollout *r, size_t *ret_len) {
-    struct rollout_set **sets = mem_array(r->num_old_sets + 1, sizeof(*sets));
-    size_t len = 0;
-    if (r->new_set && r->new_set->replicas > 0)
-        sets[len++] = r->new_set;
-    for (size_t i = 0; i < r->num_old_sets; i++) {
-        if (r->old_sets[i].replicas > 0)
-            sets[len++] = &r->old_sets[i];
-    }
-    for (size_t i = 1; i < len; i++) { /* a handful: insertion sort, stable */
-        for (size_t k = i; k > 0 && sets[k]->replicas > sets[k - 1]->replicas; k--) {
+/* Largest first; of equals the newest when the Deployment grows, else the oldest. */
+static bool goes_before(const struct rollout_set *a, const struct rollout_set *b, bool grows) {
+    if (a->replicas != b->replicas)
+        return a->replicas > b->replicas;
+    return grows ? a->created > b->created : a->created < b->created;
+}
+
+static void sort_sets(struct rollout_set **sets, size_t len, bool grows) {
+    for (size_t i = 1; i < len; i++) { /* a handful: insertion sort */
+        for (size_t k = i; k > 0 && goes_before(sets[k], sets[k - 1], grows); k--) {
             struct rollout_set *t = sets[k];
             sets[k] = sets[k - 1];
             sets[k - 1] = t;
         }
     }
+}
+
+/* The sets with replicas; an array of pointers, to be freed. */
+static struct rollout_set **active_sets(struct rollout *r, size_t *ret_len) {
+    struct rollout_set **sets = mem_array(r->num_old_sets + 1, sizeof(*sets));
+    size_t len = 0;
+    for (size_t i = 0; i < r->num_old_sets; i++) {
+        if (r->old_sets[i].replicas > 0)
+            sets[len++] = &r->old_sets[i];
+    }
+    if (r->new_set && r->new_set->replicas > 0)
+        sets[len++] = r->new_set;
     *ret_len = len;
     return sets;
+}
+
+/* How much a set is to change so that it keeps its share of `allowed`. */
+static int64_t share_of(const struct rollout *r, const struct rollout_set *s, int64_t allowed) {
+    int64_t before = s->max_replicas ? s->max_replicas : r->status_replicas;
+    if (!r->desired)
+        return -s->replicas;
+    if (!before)
+        return 0;
+    return (2 * s->replicas * allowed + before) / (2 * before) - s->replicas; /* rounded */
+}
+
+static bool spread(struct rollout *r, struct rollout_set **sets, size_t len) {
+    int64_t total = 0, added = 0;
+    int64_t allowed = r->desired ? r->desired + (r->recreate ? 0 : r->max_surge) : 0;
+    bool changed = false;
+    for (size_t i = 0; i < len; i++)
+        total += sets[i]->replicas;
+    int64_t to_add = allowed - total;
+    if (!to_add)
+        return false;
+    sort_sets(sets, len, to_add > 0);
+    for (size_t i = 0; i < len; i++) {
+        int64_t share = share_of(r, sets[i], allowed), left = to_add - added;
+        share = to_add > 0 ? min(max(share, 0), left) : max(min(share, 0), left);
+        changed |= share && set_replicas(sets[i], sets[i]->replicas + share);
+        added += share;
+    }
+    changed |= set_replicas(sets[0], max(sets[0]->replicas + to_add - added, 0));
+    return changed;
 }
 
 bool rollout_scale(struct rollout *r) {
@@ -149,18 +189,7 @@ bool rollout_scale(struct rollout *r) {
         for (size_t i = 0; i < r->num_old_sets; i++)
             changed |= set_replicas(&r->old_sets[i], 0);
     } else {
-        int64_t total = 0, allowed = r->desired ? r->desired + (r->recreate ? 0 : r->max_surge) : 0;
-        for (size_t i = 0; i < len; i++)
-            total += sets[i]->replicas;
-        int64_t to_add = allowed - total, added = 0;
-        for (size_t i = 0; i < len; i++) {
-            int64_t share = to_add * sets[i]->replicas / total;
-            changed |= share && set_replicas(sets[i], sets[i]->replicas + share);
-            added += share;
-        }
-        /* What rounding left over goes to the largest. */
-        int64_t rest = max(sets[0]->replicas + to_add - added, 0);
-        changed |= set_replicas(sets[0], rest);
+        changed = spread(r, sets, len);
     }
     free(sets);
     return changed;

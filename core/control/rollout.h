@@ -10,6 +10,9 @@ struct rollout_set {
     int64_t replicas;  /* spec.replicas: what it was told to have; the plan is written here */
     int64_t available; /* of those, available now */
     int64_t num_pods;  /* pods of it that exist, ending ones too */
+    /* For rollout_scale(): */
+    int64_t max_replicas; /* desired + max_surge when it was sized last; 0: nobody knows */
+    int64_t created;      /* orders sets by age */
 };
 
 struct rollout {
@@ -18,7 +21,8 @@ struct rollout {
     bool recreate;
     struct rollout_set *new_set; /* NULL: there is none yet */
     struct rollout_set *old_sets;
-    size_t num_old_sets; /* oldest first */
+    size_t num_old_sets;     /* oldest first */
+    int64_t status_replicas; /* stands in for a max_replicas that nobody knows */
 };
 
 /* One step of a rollout towards only the new set: changes `replicas` of some sets. True: it did. */
@@ -29,8 +33,9 @@ bool rollout_step(struct rollout *r);
  * True: something changed. */
 bool rollout_split(struct rollout *r, struct rollout_set *stable);
 
-/* The Deployment was scaled in the middle of a rollout (or is paused): spreads the difference over
- * the sets in proportion to their sizes, the largest first. True: something changed. */
+/* The Deployment was scaled in the middle of a rollout (or is paused): every set with replicas
+ * keeps its share of desired + max_surge, rounded; what rounding leaves goes to the largest, of
+ * equals to the newest when growing and the oldest when shrinking. True: something changed. */
 bool rollout_scale(struct rollout *r);
 
 /* "25%" or a number of `total`; percentages round up for surge, down for unavailable. False: it is

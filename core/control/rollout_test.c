@@ -124,7 +124,8 @@ static void recreate_waits_until_old_pods_are_gone(void **state) {
 }
 
 static void scaling_in_mid_rollout_is_proportional(void **state) {
-    struct rollout_set fresh = {.replicas = 2}, old = {.replicas = 8, .available = 8};
+    struct rollout_set fresh = {.replicas = 2, .max_replicas = 10};
+    struct rollout_set old = {.replicas = 8, .available = 8, .max_replicas = 10};
     struct rollout r = {.desired = 20,
                         .max_surge = 0,
                         .max_unavailable = 2,
@@ -134,6 +135,7 @@ static void scaling_in_mid_rollout_is_proportional(void **state) {
     assert_true(rollout_scale(&r));
     assert_int_equal(old.replicas, 16);
     assert_int_equal(fresh.replicas, 4);
+    fresh.max_replicas = old.max_replicas = 20;
     r.desired = 5;
     assert_true(rollout_scale(&r));
     assert_int_equal(old.replicas + fresh.replicas, 5);
@@ -145,6 +147,64 @@ static void scaling_in_mid_rollout_is_proportional(void **state) {
     r.desired = 0;
     assert_true(rollout_scale(&r));
     assert_int_equal(old.replicas + fresh.replicas, 0);
+}
+
+/* Sizes before and after, new set first (-1: there is none), then old ones from old to young. */
+static void scaling_by_the_reference_servers_table(void **state) {
+    static const struct {
+        const char *name;
+        int64_t desired, max_surge, max_before;
+        int64_t fresh, old[2]; /* 0: no such set */
+        int64_t want_fresh, want_old[2];
+    } cases[] = {
+        {"10 to 12", 12, 0, 10, 10, {0}, 12, {0}},
+        {"10 to 5", 5, 0, 10, 10, {0}, 5, {0}},
+        {"5 to 10", 10, 0, 5, 2, {3}, 4, {6}},
+        {"5 to 3", 3, 0, 5, 2, {3}, 1, {2}},
+        {"9 to 4", 4, 0, 9, 8, {1}, 4, {0}},
+        {"7 to 10", 10, 0, 7, 2, {2, 3}, 3, {3, 4}},
+        {"13 to 8", 8, 0, 13, 2, {3, 8}, 1, {2, 5}},
+        {"3 to 4, what is left over goes to the newest", 4, 0, 3, 1, {1, 1}, 2, {1, 1}},
+        {"3 to 2, what is left over is taken from the oldest", 2, 0, 3, 1, {1, 1}, 1, {0, 1}},
+        {"4 to 5 without a new set", 5, 0, 4, -1, {2, 2}, -1, {2, 3}},
+        {"6 to 0", 0, 0, 6, 3, {1, 2}, 0, {0, 0}},
+        {"0 to 6", 6, 0, 6, 0, {0, 0}, 6, {0, 0}},
+        {"with surge", 20, 2, 12, 6, {6}, 11, {11}},
+        {"size and surge", 50, 6, 13, 5, {8}, 22, {34}},
+        {"size and template", 14, 0, 10, -1, {3, 7}, -1, {4, 10}},
+        {"whole and broken", 2, 1, 3, 2, {1}, 2, {1}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct rollout_set fresh = {
+            .replicas = cases[i].fresh, .max_replicas = cases[i].max_before, .created = 3};
+        struct rollout_set old[2] = {{0}};
+        for (size_t k = 0; k < 2; k++)
+            old[k] = (struct rollout_set){.replicas = cases[i].old[k],
+                                          .max_replicas = cases[i].max_before,
+                                          .created = (int64_t)k};
+        struct rollout r = {.desired = cases[i].desired,
+                            .max_surge = cases[i].max_surge,
+                            .new_set = cases[i].fresh < 0 ? NULL : &fresh,
+                            .old_sets = old,
+                            .num_old_sets = 2};
+        rollout_scale(&r);
+        if (fresh.replicas != cases[i].want_fresh || old[0].replicas != cases[i].want_old[0] ||
+            old[1].replicas != cases[i].want_old[1])
+            fail_msg("%s: new %lld, old %lld and %lld", cases[i].name, (long long)fresh.replicas,
+                     (long long)old[0].replicas, (long long)old[1].replicas);
+    }
+}
+
+/* A set that was sized for another number than the others keeps its own share. */
+static void a_set_that_was_not_updated_keeps_its_share(void **state) {
+    struct rollout_set fresh = {.replicas = 2, .max_replicas = 5, .created = 3};
+    struct rollout_set old[2] = {{.replicas = 1, .max_replicas = 5, .created = 1},
+                                 {.replicas = 1, .max_replicas = 3, .created = 2}};
+    struct rollout r = {.desired = 5, .new_set = &fresh, .old_sets = old, .num_old_sets = 2};
+    assert_true(rollout_scale(&r));
+    assert_int_equal(fresh.replicas, 2);
+    assert_int_equal(old[0].replicas, 1);
+    assert_int_equal(old[1].replicas, 2);
 }
 
 static void a_split_keeps_both_whole_and_drops_others_once_the_stable_one_is(void **state) {
@@ -201,6 +261,8 @@ int main(void) {
         cmocka_unit_test(one_replica_is_replaced_without_a_gap),
         cmocka_unit_test(recreate_waits_until_old_pods_are_gone),
         cmocka_unit_test(scaling_in_mid_rollout_is_proportional),
+        cmocka_unit_test(scaling_by_the_reference_servers_table),
+        cmocka_unit_test(a_set_that_was_not_updated_keeps_its_share),
         cmocka_unit_test(a_split_keeps_both_whole_and_drops_others_once_the_stable_one_is),
         cmocka_unit_test(percentages_round_as_kubernetes_rounds),
     };
