@@ -11,6 +11,7 @@
 
 #include "core/base/yaml.h"
 #include "core/object.h"
+#include "kube-compat/kinds.h"
 #include "kube-compat/rbac_defaults.h"
 
 #define ROLES    RBAC_GROUP "/clusterroles/-/"
@@ -214,6 +215,35 @@ static void host_processes_are_for_admins(void **state) {
     drop(RBAC_GROUP "/rolebindings/default/roots");
 }
 
+/* A new kind must not be forgotten in rbac_defaults.yaml: who has the role admin in a namespace
+ * sees whatever is in it. */
+static void admins_see_every_namespaced_kind(void **state) {
+    static const char *const roles[] = {"view", "edit", "admin"};
+    struct error err = ERROR_INIT;
+    AUTO(kinds) kinds = NULL;
+    assert_int_equal(kinds_create(&kinds, &err), OK);
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        AUTO_FREE char *key = mem_printf(RBAC_GROUP "/rolebindings/default/to-%s", roles[i]);
+        AUTO_FREE char *text = mem_printf(
+            "{kind: RoleBinding, metadata: {name: to-%s, namespace: default}, subjects: [{kind: "
+            "User, name: sam}], roleRef: {kind: ClusterRole, name: 'system:aggregate-to-%s'}}",
+            roles[i], roles[i]);
+        put(key, text);
+    }
+    const struct auth_identity sam = {.name = "sam"};
+    for (size_t i = 0; i < kinds_count(kinds); i++) {
+        const struct kind *kind = kinds_at(kinds, i);
+        const struct authz_attributes a = {
+            .verb = "list", .group = kind->group, .resource = kind->plural, .ns = "default"};
+        if (kind->namespaced && authz_check(env.authz, &sam, &a, &err))
+            fail_msg("%s", err.text);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        AUTO_FREE char *key = mem_printf(RBAC_GROUP "/rolebindings/default/to-%s", roles[i]);
+        drop(key);
+    }
+}
+
 static void heal(void) {
     struct error err = ERROR_INIT;
     if (rbac_defaults_reconcile(env.store, &err))
@@ -268,6 +298,7 @@ int main(void) {
         cmocka_unit_test(refusals_are_in_kubernetes_words),
         cmocka_unit_test(everybody_may_what_the_defaults_say),
         cmocka_unit_test(host_processes_are_for_admins),
+        cmocka_unit_test(admins_see_every_namespaced_kind),
         cmocka_unit_test(defaults_are_healed_and_additions_stay),
     };
     return cmocka_run_group_tests(tests, start, stop);

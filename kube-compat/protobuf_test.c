@@ -184,6 +184,8 @@ static void round_trip_objects(void **state) {
         {"discovery.k8s.io.v1.EndpointSlice", "discovery.v1.EndpointSlice"},
         {"autoscaling.v1.HorizontalPodAutoscaler", "autoscaling.v1.HorizontalPodAutoscaler"},
         {"autoscaling.v2.HorizontalPodAutoscaler", "autoscaling.v2.HorizontalPodAutoscaler"},
+        {"rbac.authorization.k8s.io.v1.RoleBinding", "rbac.v1.RoleBinding"},
+        {"rbac.authorization.k8s.io.v1.ClusterRoleBinding", "rbac.v1.ClusterRoleBinding"},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char name[256], path[1024];

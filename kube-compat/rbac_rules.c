@@ -59,6 +59,13 @@ void rbac_rules_read(struct arena *arena, const json_t *rules, struct rbac_rules
     }
 }
 
+void rbac_rules_everything(struct arena *arena, struct rbac_rules *ret_rules) {
+    json_t *rules = json_pack("[{s:[s], s:[s], s:[s]}, {s:[s], s:[s]}]", "verbs", "*", "apiGroups",
+                              "*", "resources", "*", "verbs", "*", "nonResourceURLs", "*");
+    rbac_rules_read(arena, rules, ret_rules);
+    json_decref(rules);
+}
+
 /* The members of a rule in the order in which they are shown. */
 struct member {
     const char *json, *shown;
@@ -103,19 +110,6 @@ void rbac_rule_describe(const struct rbac_rule *rule, struct buf *out) {
         buf_putc(out, ']');
     }
     buf_putc(out, '}');
-}
-
-bool rbac_rule_equal(const struct rbac_rule *a, const struct rbac_rule *b) {
-    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-        const struct rbac_words *x = member_of(a, &members[i]), *y = member_of(b, &members[i]);
-        if (x->num != y->num)
-            return false;
-        for (size_t j = 0; j < x->num; j++) {
-            if (strcmp(x->items[j], y->items[j]) != 0)
-                return false;
-        }
-    }
-    return true;
 }
 
 /* Allowing. */
@@ -230,16 +224,22 @@ struct collector {
     size_t num_products;
 };
 
+/* Doubles its room whenever it is full. */
 static void add_word(struct arena *arena, struct rbac_words *words, const char *word) {
-    const char **grown = arena_alloc(arena, (words->num + 1) * sizeof(grown[0]));
-    if (words->num)
-        memcpy((void *)grown, (const void *)words->items, words->num * sizeof(grown[0]));
-    grown[words->num++] = word;
-    words->items = grown;
+    if (!(words->num & (words->num - 1))) {
+        const char **grown = arena_alloc(arena, (2 * words->num + 1) * sizeof(grown[0]));
+        if (words->num)
+            memcpy((void *)grown, (const void *)words->items, words->num * sizeof(grown[0]));
+        words->items = grown;
+    }
+    words->items[words->num++] = word;
 }
 
+/* Gives the place of a new missing rule, or NULL: there are enough. */
 static struct rbac_rule *add_rule(struct collector *c, const struct rbac_rule *rule) {
     struct rbac_rules *m = c->missing;
+    if (m->num == RBAC_MISSING_MAX)
+        return NULL;
     if (m->num == c->cap) {
         c->cap = c->cap ? 2 * c->cap : 8;
         struct rbac_rule *grown = arena_alloc(c->arena, c->cap * sizeof(*grown));
@@ -270,6 +270,8 @@ static void consider(struct collector *c, const struct single *s) {
         }
     }
     struct rbac_rule *r = add_rule(c, &(struct rbac_rule){0});
+    if (!r)
+        return;
     add_word(c->arena, &r->verbs, s->verb);
     if (s->path) {
         add_word(c->arena, &r->paths, s->path);

@@ -33,8 +33,9 @@ struct rbac_rules {
 
 /* Reads the array `rules` of a role; NULL is none. What it gives is in the arena, strings too. */
 void rbac_rules_read(struct arena *arena, const json_t *rules, struct rbac_rules *ret_rules);
+/* Gives the rules of cluster-admin: every verb on every resource and every path. */
+void rbac_rules_everything(struct arena *arena, struct rbac_rules *ret_rules);
 json_t *rbac_rule_json(const struct rbac_rule *rule); /* gives a PolicyRule */
-bool rbac_rule_equal(const struct rbac_rule *a, const struct rbac_rule *b);
 
 /* The bit of a verb in masks; 0: not one of the well-known. A decision asks for it once, so that
  * most rules are passed over by one comparison. */
@@ -44,8 +45,9 @@ bool rbac_rule_allows(const struct rbac_rule *rule, uint32_t verb_bit,
 
 /* What of `wanted` the rules of `held` do not cover, as rules of one resource each, in the arena.
  * None: everything is covered. Rules that are not covered whole and stand for more than
- * RBAC_PRODUCTS_MAX single rights count as missing whole. */
-enum { RBAC_PRODUCTS_MAX = 10000 };
+ * RBAC_PRODUCTS_MAX single rights count as missing whole; of more than RBAC_MISSING_MAX missing
+ * rules the first ones are given. */
+enum { RBAC_PRODUCTS_MAX = 10000, RBAC_MISSING_MAX = 1000 };
 void rbac_rules_missing(struct arena *arena, const struct rbac_rules *held,
                         const struct rbac_rules *wanted, struct rbac_rules *ret_missing);
 

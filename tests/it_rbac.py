@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """RBAC with the real kubectl: roles and bindings, who may what and why, what nobody may grant, whom one
 may be in the eyes of the server, and what a restart heals."""
+import contextlib
+import http.client
 import json
+import ssl
 import subprocess
 import threading
+import urllib.parse
 
 from harness import PATIENCE, Daemon, run_tests, wait_for
 
@@ -245,6 +249,55 @@ def impersonation(d):
     assert as_bob("get", "pods", "--as", "ann").returncode == 1
 
 
+def headers(d):
+    """What kubectl's flags cannot say."""
+    token = (d.data / "pki" / "tokens.csv").read_text().split(",")[0]
+
+    def ask(*pairs, path="/apis/authentication.k8s.io/v1/selfsubjectreviews", body=b"{}"):
+        target = urllib.parse.urlsplit(d.kube)
+        connection = http.client.HTTPSConnection(target.hostname, target.port, timeout=PATIENCE,
+                                                 context=ssl._create_unverified_context())
+        with contextlib.closing(connection):
+            connection.putrequest("POST", path)
+            for name, value in (("Authorization", "Bearer " + token), ("Content-Type", "application/json"),
+                                ("Content-Length", str(len(body))), *pairs):
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    bob = ("Impersonate-User", "bob")
+    status, answer = ask(bob, ("Impersonate-Extra-Example.com%2Fscopes", "view"),
+                         ("Impersonate-Extra-example.com%2fScopes", "edit"), ("impersonate-uid", "7"))
+    assert status == 201 and answer["status"]["userInfo"] == {
+        "username": "bob", "uid": "7", "groups": ["system:authenticated"],
+        "extra": {"example.com/scopes": ["view", "edit"]}}, answer
+    status, answer = ask(("Impersonate-User", "system:anonymous"))
+    assert status == 403 and answer["message"].startswith(
+        'selfsubjectreviews.authentication.k8s.io is forbidden: User "system:anonymous" cannot create'), answer
+    assert answer["details"] == {"group": "authentication.k8s.io", "kind": "selfsubjectreviews"}, answer
+    for wrong in ((("Impersonate-Group", "system:masters"),), (("Impersonate-Uid", "7"),),
+                  (bob, *[("Impersonate-Group", f"g{i}") for i in range(17)]),
+                  (bob, *[("Impersonate-Extra-a", f"v{i}") for i in range(9)]),
+                  (("Impersonate-User", "b" * 256),), (bob, ("Impersonate-Group", "g" * 256))):
+        status, answer = ask(*wrong)
+        assert status == 400 and answer["reason"] == "BadRequest", (wrong, answer)
+    both = {"resourceAttributes": {"nope": 1}, "nonResourceAttributes": {"path": "/x"}}
+    status, answer = ask(path="/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                         body=json.dumps({"spec": both}).encode())
+    assert status == 422 and "cannot be specified in combination with resourceAttributes" in answer["message"], answer
+
+
+def namespaces(d):
+    """Roles and bindings go with their namespace."""
+    d.kubectl("create", "namespace", "short")
+    d.kubectl("create", "role", "r", "--verb=get", "--resource=pods", "-n", "short")
+    d.kubectl("create", "rolebinding", "r", "--role=r", "--user=bob", "-n", "short")
+    assert can(d, "bob", "get", "pods", "-n", "short")
+    d.kubectl("delete", "namespace", "short")
+    assert not can(d, "bob", "get", "pods", "-n", "short")
+
+
 def revocation(d):
     """What is taken away is gone with the next request; an open watch is let end by itself."""
     for _ in range(3):
@@ -283,7 +336,7 @@ def restart(d):
 def rbac_with_the_real_kubectl(program):
     with Daemon(program) as d:
         for part in (kinds_and_commands, reconcile, validation, answers, refusals, escalation, impersonation,
-                     revocation, restart):
+                     headers, namespaces, revocation, restart):
             part(d)
             print("  ok", part.__name__)
 
