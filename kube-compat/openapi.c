@@ -1,25 +1,25 @@
-/* OpenAPI documents, one a group version, written as text straight from the schemas.
+/* OpenAPI documents: version 3 once a group version, version 2 once for all kinds.
  *
- * They are made when somebody asks for the first time and kept until the table of kinds changes:
- * their names carry a hash, so clients may cache them for ever. Documents with users' kinds can
- * have megabytes and are read once per client, so of them only the hash is kept. What kubectl reads
- * in them: whether PATCH of a kind knows `fieldValidation` (then the server validates), and the
- * schemas, for `explain`. Version 2 is the empty document: kubectl up to 1.28 insists on it before
- * any create or apply, and zero bytes are a valid protobuf document. */
+ * Their names or tags carry a hash, so clients may keep them for ever; it is computed when somebody
+ * asks for the first time after the table of kinds has changed. Texts of version 3 are kept, but
+ * for documents with users' kinds, which can have megabytes; version 2 is written anew for each
+ * reader, which are few (kubectl before 1.29 at every apply, Argo CD). What kubectl reads in them:
+ * whether PATCH of a kind knows `fieldValidation` (then the server validates) and `dryRun`, and the
+ * schemas, for `explain` and for what it checks itself. */
 #include "kube-compat/openapi.h"
 
 #include <pthread.h>
 #include <stdio.h>
 
-#include "kube-compat/schema_rules.h"
+#include "kube-compat/openapi_write.h"
 
-enum { SCHEMAS_MAX = 2048 };
+enum { HASH_BYTES_MAX = 20 };
 
 struct document {
     char *name; /* "api/v1", "apis/apps/v1" */
     char *text; /* NULL: made anew for each request */
     size_t len;
-    char hash[20];
+    char hash[HASH_BYTES_MAX];
 };
 
 /* The documents of one table of kinds. Immutable once made; shared by reference. */
@@ -33,12 +33,6 @@ struct documents {
 struct openapi {
     pthread_mutex_t lock; /* over the pointer */
     struct documents *current;
-};
-
-struct writer {
-    struct buf *out;
-    const struct schema *named[SCHEMAS_MAX]; /* to be written, in order of discovery */
-    size_t num_named;
 };
 
 static void documents_unref(struct documents *d) {
@@ -67,300 +61,19 @@ void openapi_destroy(struct openapi *o) {
     free(o);
 }
 
-static void put_string(struct buf *out, const char *text) {
-    json_t *s = json_string(text);
-    char *quoted = json_dumps(s, JSON_ENCODE_ANY);
-    buf_puts(out, quoted);
-    free(quoted);
-    json_decref(s);
-}
-
-static void put_description(struct buf *out, const char *text) {
-    if (!text)
-        return;
-    buf_puts(out, ",\"description\":");
-    put_string(out, text);
-}
-
-static void reference(struct writer *w, const struct schema *s, const char *description) {
-    size_t i = 0;
-    while (i < w->num_named && w->named[i] != s)
-        i++;
-    if (i == w->num_named && w->num_named < SCHEMAS_MAX)
-        w->named[w->num_named++] = s;
-    buf_printf(w->out, "{\"allOf\":[{\"$ref\":\"#/components/schemas/%s\"}]", s->name);
-    put_description(w->out, description);
-    buf_putc(w->out, '}');
-}
-
-static void put_merge(struct buf *out, const struct schema *s) {
-    if (s->merge_key)
-        buf_printf(out, ",\"x-kubernetes-patch-merge-key\":\"%s\"", s->merge_key);
-    if (s->merge_key || s->merge_set || s->retain_keys)
-        buf_printf(out, ",\"x-kubernetes-patch-strategy\":\"%s%s%s\"",
-                   s->merge_key || s->merge_set ? "merge" : "",
-                   (s->merge_key || s->merge_set) && s->retain_keys ? "," : "",
-                   s->retain_keys ? "retainKeys" : "");
-    if (s->atomic && s->type == SCHEMA_ARRAY)
-        buf_puts(out, ",\"x-kubernetes-list-type\":\"atomic\"");
-    if (s->atomic && s->type == SCHEMA_OBJECT)
-        buf_puts(out, ",\"x-kubernetes-map-type\":\"atomic\"");
-    if (s->map_keys) {
-        buf_puts(out, ",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"");
-        for (const char *p = s->map_keys; *p; p++) {
-            if (*p == ',')
-                buf_puts(out, "\",\"");
-            else
-                buf_putc(out, *p);
-        }
-        buf_puts(out, "\"]");
-    }
-}
-
-static void put_schema(struct writer *w, const struct schema *s, const char *description);
-
-static void put_list(struct writer *w, const char *name, const struct schema_list *list) {
-    if (!list->num)
-        return;
-    buf_printf(w->out, ",\"%s\":[", name);
-    for (uint32_t i = 0; i < list->num; i++) {
-        if (i)
-            buf_putc(w->out, ',');
-        put_schema(w, list->all[i], NULL);
-    }
-    buf_putc(w->out, ']');
-}
-
-static void put_sizes(struct buf *out, const struct schema *s) {
-    const char *what = s->type == SCHEMA_STRING  ? "Length"
-                       : s->type == SCHEMA_ARRAY ? "Items"
-                                                 : "Properties";
-    if (s->rules->min_size >= 0)
-        buf_printf(out, ",\"min%s\":%lld", what, (long long)s->rules->min_size);
-    if (s->rules->max_size >= 0)
-        buf_printf(out, ",\"max%s\":%lld", what, (long long)s->rules->max_size);
-}
-
-/* What only users' schemas say, behind what all schemas say. */
-static void put_rules(struct writer *w, const struct schema *s) {
-    struct buf *out = w->out;
-    if (s->nullable)
-        buf_puts(out, ",\"nullable\":true");
-    if (s->preserve)
-        buf_puts(out, ",\"x-kubernetes-preserve-unknown-fields\":true");
-    if (s->fallback)
-        buf_printf(out, ",\"default\":%s", s->fallback);
-    if (!s->rules)
-        return;
-    const struct schema_rules *rules = s->rules;
-    if (rules->pattern) {
-        buf_puts(out, ",\"pattern\":");
-        put_string(out, rules->pattern);
-    }
-    if (rules->allowed)
-        buf_printf(out, ",\"enum\":%s", rules->allowed);
-    if (rules->has_minimum)
-        buf_printf(out, ",\"minimum\":%.17g%s", rules->minimum,
-                   rules->exclusive_minimum ? ",\"exclusiveMinimum\":true" : "");
-    if (rules->has_maximum)
-        buf_printf(out, ",\"maximum\":%.17g%s", rules->maximum,
-                   rules->exclusive_maximum ? ",\"exclusiveMaximum\":true" : "");
-    if (rules->multiple_of > 0)
-        buf_printf(out, ",\"multipleOf\":%.17g", rules->multiple_of);
-    put_sizes(out, s);
-    put_list(w, "oneOf", &rules->one_of);
-    put_list(w, "anyOf", &rules->any_of);
-    put_list(w, "allOf", &rules->all_of);
-    if (rules->never) {
-        buf_puts(out, ",\"not\":");
-        put_schema(w, rules->never, NULL);
-    }
-}
-
-static void put_required(struct buf *out, const struct schema *s) {
-    bool first = true;
-    for (uint32_t i = 0; i < s->num_properties; i++) {
-        if (!s->properties[i].required)
-            continue;
-        buf_printf(out, "%s\"%s\"", first ? ",\"required\":[" : ",", s->properties[i].name);
-        first = false;
-    }
-    for (const char **name = s->rules ? s->rules->required : NULL; name && *name; name++) {
-        buf_puts(out, first ? ",\"required\":[" : ",");
-        put_string(out, *name);
-        first = false;
-    }
-    if (!first)
-        buf_putc(out, ']');
-}
-
-static void put_schema(struct writer *w, const struct schema *s, const char *description) {
-    struct buf *out = w->out;
-    if (s->name) {
-        reference(w, s, description);
-        return;
-    }
-    if (s->format == SCHEMA_INT_OR_STRING || s->format == SCHEMA_QUANTITY) {
-        buf_printf(out, "{%s\"oneOf\":[{\"type\":\"string\"},{\"type\":\"%s\"}]",
-                   s->format == SCHEMA_QUANTITY ? "" : "\"format\":\"int-or-string\",",
-                   s->format == SCHEMA_QUANTITY ? "number" : "integer");
-    } else if (s->type == SCHEMA_ANY && (s->rules || s->num_properties || s->preserve)) {
-        buf_puts(out, "{\"description\":\"\""); /* a judging schema has no type */
-    } else if (s->type == SCHEMA_ANY) {
-        buf_puts(out, "{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true");
-    } else {
-        static const char *const formats[] = {
-            [SCHEMA_INT32] = "int32",    [SCHEMA_INT64] = "int64",          [SCHEMA_BYTES] = "byte",
-            [SCHEMA_TIME] = "date-time", [SCHEMA_MICRO_TIME] = "date-time", [SCHEMA_EXTRA] = NULL,
-        };
-        buf_printf(out, "{\"type\":\"%s\"", schema_type_name(s));
-        if (formats[s->format])
-            buf_printf(out, ",\"format\":\"%s\"", formats[s->format]);
-    }
-    if (s->items) {
-        buf_puts(out, s->type == SCHEMA_ARRAY ? ",\"items\":" : ",\"additionalProperties\":");
-        put_schema(w, s->items, NULL);
-    }
-    for (uint32_t i = 0; i < s->num_values; i++) {
-        buf_puts(out, i ? "," : ",\"enum\":[");
-        put_string(out, s->values[i]);
-        if (i + 1 == s->num_values)
-            buf_putc(out, ']');
-    }
-    if (s->num_properties) { /* of a user's schema: a named type is a reference */
-        put_required(out, s);
-        for (uint32_t i = 0; i < s->num_properties; i++) {
-            buf_puts(out, i ? "," : ",\"properties\":{");
-            put_string(out, s->properties[i].name);
-            buf_putc(out, ':');
-            put_schema(w, s->properties[i].schema, s->properties[i].description);
-        }
-        buf_putc(out, '}');
-    } else if (s->rules) {
-        put_required(out, s);
-    }
-    put_rules(w, s);
-    if (s->has_min)
-        buf_printf(out, ",\"minimum\":%lld", (long long)s->min);
-    if (s->has_max)
-        buf_printf(out, ",\"maximum\":%lld", (long long)s->max);
-    put_merge(out, s);
-    put_description(out, description);
-    buf_putc(out, '}');
-}
-
-static const struct kind *kind_of(const struct kinds *kinds, const struct schema *s) {
-    for (size_t i = 0; i < kinds_count(kinds); i++) {
-        if (kinds_at(kinds, i)->schema == s)
-            return kinds_at(kinds, i);
-    }
-    return NULL;
-}
-
-static void put_gvk(struct buf *out, const struct kind *k) {
-    buf_printf(out, "{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", k->group, k->version,
-               k->kind);
-}
-
-static void put_named(struct writer *w, const struct kinds *kinds, const struct schema *s) {
-    struct buf *out = w->out;
-    const struct kind *k = kind_of(kinds, s);
-    buf_printf(out, "\"%s\":{\"type\":\"object\"", s->name);
-    put_description(out, s->description);
-    put_required(out, s);
-    buf_puts(out, ",\"properties\":{");
-    if (k)
-        buf_puts(out, "\"apiVersion\":{\"type\":\"string\",\"description\":\"The versioned schema "
-                      "of this object.\"},\"kind\":{\"type\":\"string\",\"description\":\"The kind "
-                      "of this object.\"}");
-    for (uint32_t i = 0; i < s->num_properties; i++) {
-        const struct schema_property *p = &s->properties[i];
-        buf_puts(out, i || k ? "," : "");
-        put_string(out, p->name);
-        buf_putc(out, ':');
-        put_schema(w, p->schema, p->description);
-    }
-    buf_putc(out, '}');
-    put_rules(w, s);
-    if (k) {
-        buf_puts(out, ",\"x-kubernetes-group-version-kind\":[");
-        put_gvk(out, k);
-        buf_putc(out, ']');
-    }
-    buf_putc(out, '}');
-}
-
-static void put_operation(struct buf *out, const struct kind *k, const char *verb,
-                          const char *action, bool writes) {
-    buf_printf(out,
-               "\"%s\":{\"x-kubernetes-action\":\"%s\",\"responses\":{\"200\":{"
-               "\"description\":\"OK\"}},\"x-kubernetes-group-version-kind\":",
-               verb, action);
-    put_gvk(out, k);
-    if (writes) {
-        static const char *const parameters[] = {"dryRun", "fieldManager", "fieldValidation",
-                                                 "force"};
-        buf_puts(out, ",\"parameters\":[");
-        for (size_t i = 0; i < ARRAY_LEN(parameters); i++)
-            buf_printf(out, "%s{\"name\":\"%s\",\"in\":\"query\",\"schema\":{\"type\":\"%s\"}}",
-                       i ? "," : "", parameters[i], i == 3 ? "boolean" : "string");
-        buf_putc(out, ']');
-    }
-    buf_putc(out, '}');
-}
-
-static void put_paths(struct buf *out, const struct kind *k, bool first) {
-    char base[512];
-    snprintf(base, sizeof(base), "/%s/%s/%s%s", *k->group ? "apis" : "api", k->api_version,
-             k->namespaced ? "namespaces/{namespace}/" : "", k->plural);
-    buf_printf(out, "%s\"%s\":{", first ? "" : ",", base);
-    put_operation(out, k, "get", "list", false);
-    buf_putc(out, ',');
-    put_operation(out, k, "post", "post", true);
-    buf_printf(out, "},\"%s/{name}\":{", base);
-    put_operation(out, k, "get", "get", false);
-    buf_putc(out, ',');
-    put_operation(out, k, "put", "put", true);
-    buf_putc(out, ',');
-    put_operation(out, k, "patch", "patch", true);
-    buf_putc(out, ',');
-    put_operation(out, k, "delete", "delete", false);
-    buf_putc(out, '}');
-}
-
-/* Writes the document of of's group version. */
-static void put_document(struct buf *out, const struct kinds *kinds, const char *api_version) {
-    AUTO_FREE struct writer *w = mem_alloc(sizeof(*w));
-    w->out = out;
-    buf_printf(out,
-               "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"inferd\",\"version\":\"%s\"},"
-               "\"paths\":{",
-               INFERD_VERSION);
-    for (size_t i = 0; i < kinds_count(kinds); i++) {
-        const struct kind *k = kinds_at(kinds, i);
-        if (strcmp(k->api_version, api_version) != 0 || w->num_named == SCHEMAS_MAX)
-            continue;
-        put_paths(out, k, w->num_named == 0);
-        w->named[w->num_named++] = k->schema;
-    }
-    buf_puts(out, "},\"components\":{\"schemas\":{");
-    for (size_t i = 0; i < w->num_named; i++) { /* grows while it is written */
-        if (i)
-            buf_putc(out, ',');
-        put_named(w, kinds, w->named[i]);
-    }
-    buf_puts(out, "}}}");
+static void hash_text(const struct buf *text, char ret_hash[HASH_BYTES_MAX]) {
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < text->len; i++)
+        hash = (hash ^ (unsigned char)text->data[i]) * 1099511628211u;
+    snprintf(ret_hash, HASH_BYTES_MAX, "%016llX", (unsigned long long)hash);
 }
 
 static void add_document(struct documents *d, const struct kind *of) {
     struct document *doc = &d->all[d->num++];
     doc->name = mem_printf("%s/%s", *of->group ? "apis" : "api", of->api_version);
     struct buf out = BUF_INIT;
-    put_document(&out, d->kinds, of->api_version);
-    uint64_t hash = 14695981039346656037u;
-    for (const char *p = out.data; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    snprintf(doc->hash, sizeof(doc->hash), "%016llX", (unsigned long long)hash);
+    openapi_put_v3(&out, d->kinds, of->api_version);
+    hash_text(&out, doc->hash);
     bool users = false;
     for (size_t i = 0; i < kinds_count(d->kinds); i++) {
         const struct kind *k = kinds_at(d->kinds, i);
@@ -442,7 +155,8 @@ static void reply_document(struct request *rq, const struct document *d) {
     snprintf(tag, sizeof(tag), "\"%s\"", d->hash);
     http_set_header(rq->x, "ETag", tag);
     http_set_header(rq->x, "Vary", "Accept");
-    http_set_header(rq->x, "Cache-Control", hash && *hash ? "public, immutable" : "no-cache");
+    http_set_header(rq->x, "Cache-Control",
+                    hash && *hash ? "public, immutable, max-age=31536000" : "no-cache");
     const char *have = http_header(rq->x, "If-None-Match");
     if (have && !strcmp(have, tag)) {
         http_reply(rq->x, 304, "application/json", "", 0);
@@ -450,21 +164,32 @@ static void reply_document(struct request *rq, const struct document *d) {
         http_reply(rq->x, 200, "application/json", d->text, d->len);
     } else {
         AUTO_BUF text = BUF_INIT;
-        put_document(&text, rq->kinds, strchr(d->name, '/') + 1);
+        openapi_put_v3(&text, rq->kinds, strchr(d->name, '/') + 1);
         http_reply(rq->x, 200, "application/json", text.data, text.len);
     }
 }
 
+/* The tag is that of the text in this form; a reader who has it is spared the transfer. */
 static void reply_v2(struct request *rq) {
-    enum accept_form form =
-        accept_choose(http_header(rq->x, "Accept"), ACCEPT_JSON | ACCEPT_OPENAPI_PROTOBUF);
-    if (form == ACCEPT_OPENAPI_PROTOBUF) {
-        http_reply(rq->x, 200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", "", 0);
-        return;
-    }
-    static const char empty[] = "{\"swagger\":\"2.0\",\"info\":{\"title\":\"inferd\",\"version\":"
-                                "\"" INFERD_VERSION "\"},\"paths\":{},\"definitions\":{}}";
-    http_reply(rq->x, 200, "application/json", empty, sizeof(empty) - 1);
+    bool binary = accept_choose(http_header(rq->x, "Accept"),
+                                ACCEPT_JSON | ACCEPT_OPENAPI_PROTOBUF) == ACCEPT_OPENAPI_PROTOBUF;
+    const char *type =
+        binary ? "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" : "application/json";
+    AUTO_BUF text = BUF_INIT;
+    if (binary)
+        openapi_put_v2_proto(&text, rq->kinds);
+    else
+        openapi_put_v2(&text, rq->kinds);
+    char hash[HASH_BYTES_MAX], tag[HASH_BYTES_MAX + 2];
+    hash_text(&text, hash);
+    snprintf(tag, sizeof(tag), "\"%s\"", hash);
+    http_set_header(rq->x, "ETag", tag);
+    http_set_header(rq->x, "Vary", "Accept");
+    const char *have = http_header(rq->x, "If-None-Match");
+    if (have && !strcmp(have, tag))
+        http_reply(rq->x, 304, type, "", 0);
+    else
+        http_reply(rq->x, 200, type, text.data, text.len);
 }
 
 bool openapi_handle(struct request *rq, const char *path) {
