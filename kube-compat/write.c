@@ -146,11 +146,11 @@ static enum errc admit(struct request *rq, json_t *object, const json_t *old, st
         return OK;
     const char *group = *rq->kind->group ? rq->kind->group : "";
     enum errc code = rq->kube->opt.admit(group, rq->kind->plural, object, old, rq->warnings, err);
-    if (code == ERR_INVALID && err->field[0])
-        cause_add(rq->causes, CAUSE_INVALID, err->field, "%s", without_field(err));
     if (!code && rq->kube->opt.assign)
         code = rq->kube->opt.assign(rq->kube->opt.store, rq->kind->store_group, rq->kind->plural,
                                     object, old, err);
+    if (code == ERR_INVALID && err->field[0])
+        cause_add(rq->causes, CAUSE_INVALID, err->field, "%s", without_field(err));
     return code;
 }
 

@@ -89,6 +89,8 @@ check class-delete 'deleted' k delete priorityclass "high-$$"
 check lease 'lease.coordination.k8s.io/l created' create_text "$(printf 'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: l}\nspec: {holderIdentity: me, leaseDurationSeconds: 15}\n')"
 check lease-table 'l +me' k get lease
 
+rows() { k get "$@" -o name | wc -l; }
+
 ## Nodes: cordon, drain, taint, budgets
 node=$(kubectl "${server[@]}" get nodes -o 'jsonpath={.items[0].metadata.name}')
 n() { timeout 90 kubectl "${server[@]}" "$@"; }
@@ -134,6 +136,28 @@ soon untolerated 'had untolerated taint \{test-' k get events --field-selector r
 check untaint 'untainted' n taint node "$node" "test-$$-"
 check web-back 'condition met' k wait --for=condition=Available deployment/web --timeout=60s
 
+## Services
+service_text() { # name, further fields of the spec
+    printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {%s selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n' "$@"
+}
+check expose 'service/web exposed' k expose deployment web --port=80 --target-port=8080
+check service-address '^127\.96\.[0-9.]+ 127\.96\.' k get service web -o 'jsonpath={.spec.clusterIP} {.spec.clusterIPs[0]}'
+check service-table 'web +ClusterIP +127\.96\.' k get service
+check service-replaced 'service/web replaced' k replace -f <(service_text web '')
+check service-keeps-address '^127\.96\.[0-9.]+$' k get service web -o 'jsonpath={.spec.clusterIP}'
+refuse service-fixed-address 'spec.clusterIP: Invalid value: .*field is immutable' k patch service web --type=merge -p '{"spec":{"clusterIP":"127.96.9.9"}}'
+refuse service-taken-address 'spec.clusterIPs: Invalid value: .*provided IP is already allocated' create_text "$(service_text twin "clusterIP: $(k get service web -o 'jsonpath={.spec.clusterIP}'),")"
+soon service-endpoints 'Endpoints: +[0-9.]+:8080,[0-9.]+:8080' k describe service web
+soon service-slice 'web-.* +IPv4 +8080 +[0-9.]+,[0-9.]+' k get endpointslices -l kubernetes.io/service-name=web
+check service-old-endpoints 'web +[0-9.]+:8080,[0-9.]+:8080' k get endpoints web
+check expose-node-port 'Warning: spec.type NodePort has no effect' k expose deployment web --name=np --port=80 --type=NodePort
+check expose-balancer '<pending>' bash -c "timeout 60 kubectl ${server[*]} -n $ns expose deployment web --name=lb --port=80 --type=LoadBalancer 2>/dev/null; timeout 60 kubectl ${server[*]} -n $ns get service lb"
+check headless 'None' bash -c "timeout 60 kubectl ${server[*]} -n $ns create service clusterip none --clusterip=None; timeout 60 kubectl ${server[*]} -n $ns get service none"
+check external 'service/ext created' k create service externalname ext --external-name=example.com
+refuse service-name 'a DNS-1035 label must' k create service clusterip 1a --tcp=80
+check delete-services 'deleted' k delete service --all
+soon endpoints-go '^0$' rows endpointslices
+
 ## Rollouts
 cause() { k annotate deployment/web "kubernetes.io/change-cause=$1" --overwrite; }
 check history-of-one '^1 +<none>$' k rollout history deployment/web
@@ -160,7 +184,6 @@ check resume 'resumed' k rollout resume deployment/web
 check restart 'restarted' k rollout restart deployment/web
 check restarted 'successfully rolled out' k rollout status deployment/web --timeout=60s
 check limit-history 'patched' k patch deployment web -p '{"spec":{"revisionHistoryLimit":0}}'
-rows() { k get "$@" -o name | wc -l; }
 soon history-limited '^1$' rows rs -l app=web
 check late-create 'created' apply_text "$(engine late 1 'progressDeadlineSeconds: 1' | sed 's/embedded:..demo-chat/file:\/\/\/absent/')"
 refuse late 'error: deployment "late" exceeded its progress deadline' k rollout status deployment/late --timeout=60s

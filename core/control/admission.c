@@ -8,6 +8,7 @@
 #include "core/control/limits.h"
 #include "core/control/priority.h"
 #include "core/control/quota.h"
+#include "core/control/service.h"
 #include "core/object.h"
 
 /* Puts "pods "x" is forbidden: " before what a check says. */
@@ -43,6 +44,8 @@ enum errc admission_assign(struct store *st, const char *group, const char *reso
         rc = priority_assign(st, object, err);
         if (!rc && object_namespace(object))
             rc = assign_limits(st, object, err);
+    } else if (!strcmp(group, "core") && !strcmp(resource, "services")) {
+        return service_assign(st, object, old, err);
     } else if (!strcmp(group, "scheduling.k8s.io") && !strcmp(resource, "priorityclasses")) {
         rc = priority_check_class(st, object, err);
     }

@@ -9,6 +9,7 @@
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
+#include "core/control/service.h"
 #include "core/quantity.h"
 #include "core/control/rollout.h"
 #include "core/object.h"
@@ -285,6 +286,8 @@ enum errc control_admit(const char *group, const char *resource, json_t *object,
         return admit_replicated(object, old, err);
     if (!strcmp(resource, "pods") && strcmp(group, "metrics.k8s.io") != 0)
         return admit_pod(object, old, warnings, err);
+    if (!*group && !strcmp(resource, "services") && !old)
+        service_warn(object, warnings);
     if (!strcmp(resource, "horizontalpodautoscalers") && !old)
         json_array_append_new(
             warnings, json_string("spec: inferd keeps the object and does not scale by it yet"));

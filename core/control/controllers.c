@@ -29,6 +29,7 @@
 #include "core/control/replicaset.h"
 #include "core/control/runtime.h"
 #include "core/control/scheduler.h"
+#include "core/control/service.h"
 #include "core/control/token_secret.h"
 #include "core/control/traffic_build.h"
 
@@ -123,6 +124,10 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         enqueue_adopters(w, KIND_REPLICA_SET, o);
         enqueue_service_of(w, o);
         disruption_enqueue(w, object_namespace(o));
+        service_enqueue(w, object_namespace(o), object_at(o, "metadata.labels"));
+        if (e->previous)
+            service_enqueue(w, object_namespace(o),
+                            object_at(e->previous->json, "metadata.labels"));
         if (made_room(e))
             scheduler_retry_pending(w);
         if (e->type == STORE_DELETED)
@@ -140,6 +145,7 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         break;
     case KIND_INFERENCE_SERVICE:
     case KIND_NAMESPACE:
+    case KIND_SERVICE:
     case KIND_RESOURCE_QUOTA:
     case KIND_POD_DISRUPTION_BUDGET:
         enqueue_object(w, kind, o);
@@ -198,7 +204,7 @@ static enum errc resync(struct controllers *c, struct error *err) {
     for (size_t i = 0; i < all.num_items; i++) {
         enum kind kind = kind_of_key(all.items[i]->key);
         if (kind == KIND_POD || kind == KIND_REPLICA_SET || kind == KIND_DEPLOYMENT ||
-            kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE ||
+            kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE || kind == KIND_SERVICE ||
             kind == KIND_RESOURCE_QUOTA || kind == KIND_POD_DISRUPTION_BUDGET ||
             kind == KIND_CLUSTER_ROLE ||
             (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
@@ -239,6 +245,7 @@ static const struct {
     {KIND_NAMESPACE, reconcile_namespace},
     {KIND_SECRET, token_secret_reconcile},
     {KIND_RESOURCE_QUOTA, quota_reconcile},
+    {KIND_SERVICE, service_reconcile},
     {KIND_POD_DISRUPTION_BUDGET, disruption_reconcile},
     {KIND_CLUSTER_ROLE, cluster_role_reconcile},
 };

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "core/control/service.h"
+
 enum { EMPTYING_POLL_MS = 500 };
 
 static enum errc ensure(struct world *w, enum kind kind, json_t *object, struct error *err) {
@@ -97,8 +99,9 @@ static enum errc ensure_api_service(struct world *w, struct error *err) {
         "s:{s:{}}}",
         "metadata", "name", "kubernetes", "namespace", "default", "labels", "component",
         "apiserver", "provider", "kubernetes", "spec", "type", "ClusterIP", "clusterIP",
-        "10.96.0.1", "clusterIPs", "10.96.0.1", "ports", "name", "https", "protocol", "TCP", "port",
-        443, "targetPort", port, "sessionAffinity", "None", "status", "loadBalancer");
+        SERVICE_API_ADDRESS, "clusterIPs", SERVICE_API_ADDRESS, "ports", "name", "https",
+        "protocol", "TCP", "port", 443, "targetPort", port, "sessionAffinity", "None", "status",
+        "loadBalancer");
     ASSERT(service);
     return ensure(w, KIND_SERVICE, service, err);
 }
