@@ -33,7 +33,6 @@ struct wish {
     } extra[AUTH_EXTRA_MAX];
     uint32_t num_extra;
     const char *too_many; /* headers of a kind that there were too many of */
-    bool any;
 };
 
 static int hex_digit(char c) {
@@ -76,10 +75,7 @@ static void read_header(void *user, const char *name, const char *value) {
         }
         w->extra[w->num_extra].key = extra_key(w->arena, name + strlen(EXTRA_PREFIX));
         w->extra[w->num_extra++].value = value;
-    } else {
-        return;
     }
-    w->any = true;
 }
 
 /* Splits system:serviceaccount:NS:NAME. False: it is a user like any other. */
@@ -101,10 +97,6 @@ static enum errc too_long(const char *what, size_t max, struct error *err) {
 }
 
 static enum errc check_bounds(const struct wish *w, struct error *err) {
-    if (!w->user)
-        return err_set(err, ERR_MALFORMED,
-                       "requested impersonation of groups, extra values or a uid without "
-                       "impersonating a user");
     if (w->too_many)
         return err_set(err, ERR_MALFORMED,
                        "impersonation: too many %s headers (at most %d groups and %d extra values)",
@@ -181,8 +173,12 @@ static bool add_implied_groups(const struct wish *w, struct auth_identity *who) 
 enum errc impersonate(struct request *rq, struct error *err) {
     struct wish w = {.arena = http_arena(rq->x)};
     http_each_header(rq->x, read_header, &w);
-    if (!w.any)
+    if (!w.user && !w.uid && !w.num_groups && !w.num_extra)
         return OK;
+    if (!w.user)
+        return err_set(err, ERR_MALFORMED,
+                       "requested impersonation of groups, extra values or a uid without "
+                       "impersonating a user");
     enum errc code = check_bounds(&w, err);
     if (!code)
         code = check_rights(rq, &w, err);

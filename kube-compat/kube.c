@@ -270,7 +270,9 @@ static const char *selected_name(struct request *rq) {
     const char *text = http_query(rq->x, "fieldSelector");
     struct error ignored = ERROR_INIT; /* the verb will complain */
     AUTO(selector) s = NULL;
-    if (rq->name || !text || !*text || selector_parse_fields(text, &s, &ignored))
+    bool selects = !strcmp(rq->verb, "list") || !strcmp(rq->verb, "watch") ||
+                   !strcmp(rq->verb, "deletecollection");
+    if (!selects || !text || !*text || selector_parse_fields(text, &s, &ignored))
         return NULL;
     for (size_t i = 0; i < s->num_requirements; i++) {
         const struct selector_requirement *r = &s->requirements[i];
@@ -289,6 +291,21 @@ static const char *path_verb(struct request *rq) {
     return verb;
 }
 
+/* A WebSocket begins with a GET, SPDY with a POST: who may `create` exec may begin it either way.
+ */
+static void settle_stream_verb(const struct request *rq, struct authz_attributes *a) {
+    static const char *const streams[] = {"exec", "attach", "portforward"};
+    struct authz_attributes create = *a;
+    create.verb = "create";
+    if (!a->subresource || *a->group || strcmp(a->resource, "pods") != 0 ||
+        strcmp(a->verb, "get") != 0)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
+        if (!strcmp(a->subresource, streams[i]) && authz_may(rq->kube->authz, rq->who, &create))
+            a->verb = create.verb;
+    }
+}
+
 static enum errc authorize(struct request *rq, struct error *err) {
     struct authz_attributes a = {.path = http_path(rq->x)};
     if (rq->resource) {
@@ -302,6 +319,7 @@ static enum errc authorize(struct request *rq, struct error *err) {
         };
         if (!*rq->group && !strcmp(rq->resource, "namespaces"))
             a.ns = rq->name; /* a namespace is in itself */
+        settle_stream_verb(rq, &a);
     } else {
         a.verb = path_verb(rq);
     }

@@ -93,32 +93,35 @@ static json_t *healed(const json_t *have, const json_t *want) {
     return o;
 }
 
-/* One object; `want` is complete. */
-static enum errc reconcile(struct store *store, const json_t *want, struct error *err) {
-    struct object_key key;
+/* What one object needs; `want` is complete. False: nothing. key must outlive the write. */
+static bool plan(struct store *store, const json_t *want, struct object_key *key,
+                 struct store_write *ret_write) {
     const char *kind = object_str(want, "kind");
     const char *plural = !strcmp(kind, "ClusterRole") ? "clusterroles" : "clusterrolebindings";
-    object_key(&key, RBAC_GROUP, plural, NULL, object_name(want));
+    object_key(key, RBAC_GROUP, plural, NULL, object_name(want));
     AUTO(store_object) have = NULL;
-    enum errc code = store_get(store, key.text, &have, err);
-    if (code && code != ERR_NOT_FOUND)
-        return code;
-    const char *autoupdate = have ? object_annotation(have->json, AUTOUPDATE) : NULL;
+    struct error none = ERROR_INIT;
+    bool there = !store_get(store, key->text, &have, &none);
+    const char *autoupdate = there ? object_annotation(have->json, AUTOUPDATE) : NULL;
     if (autoupdate && !strcmp(autoupdate, "false"))
-        return OK;
-    json_t *o = have ? healed(have->json, want) : NULL;
+        return false;
+    json_t *o = there ? healed(have->json, want) : NULL;
     if (!o) {
         o = json_deep_copy(want);
         object_stamp_new(o, false, clock_wall_ms());
     }
-    bool changed = !have || !json_equal(o, have->json);
-    if (changed && have)
-        log_info("default RBAC object restored", "kind=%s name=%s", kind, object_name(want));
-    if (!changed) {
+    if (there && json_equal(o, have->json)) {
         json_decref(o);
-        return OK;
+        return false;
     }
-    return store_put(store, key.text, o, have ? have->revision : STORE_EXPECT_ABSENT, NULL, err);
+    if (there)
+        log_info("default RBAC object restored", "kind=%s name=%s", kind, object_name(want));
+    *ret_write = (struct store_write){
+        .key = key->text,
+        .object = o,
+        .expect_revision = there ? have->revision : STORE_EXPECT_ABSENT,
+    };
+    return true;
 }
 
 enum errc rbac_defaults_reconcile(struct store *store, struct error *err) {
@@ -128,14 +131,16 @@ enum errc rbac_defaults_reconcile(struct store *store, struct error *err) {
                        (size_t)(rbac_defaults_yaml_end - rbac_defaults_yaml_start), &docs, err);
     if (code)
         return err_wrap(err, "default RBAC objects");
-    size_t i;
+    size_t i, num_docs = json_array_size(docs), num_writes = 0;
+    AUTO_FREE struct object_key *keys = mem_array(num_docs, sizeof(*keys));
+    AUTO_FREE struct store_write *writes = mem_array(num_docs, sizeof(*writes));
     json_t *want;
     json_array_foreach (docs, i, want) {
         complete(want);
-        code = reconcile(store, want, err);
-        if (code)
-            break;
+        num_writes += plan(store, want, &keys[i], &writes[num_writes]);
     }
     json_decref(docs);
+    if (num_writes) /* one wait for the disk */
+        code = store_commit(store, writes, num_writes, NULL, err);
     return code ? err_wrap(err, "default RBAC objects") : OK;
 }

@@ -177,6 +177,12 @@ def refusals(d):
     assert 'configmaps "other" is forbidden: User "bob" cannot list' in fails(
         d, "get", "cm", "--field-selector", "metadata.name=other", *user("bob"))
     assert "configmaps is forbidden" in fails(d, "get", "cm", *user("bob"))
+    # But a selector is no name where it selects nothing.
+    d.kubectl("create", "role", "made", "--verb=create", "--resource=configmaps", "--resource-name=mine")
+    d.kubectl("create", "rolebinding", "made", "--role=made", "--user=bob")
+    said = raw(d, "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dmine",
+               {"metadata": {"name": "other"}}, *user("bob"), check=False)
+    assert 'User "bob" cannot create resource "configmaps"' in said, said
     # Who may patch may not create for that reason.
     d.kubectl("create", "role", "patcher", "--verb=patch,get", "--resource=configmaps")
     d.kubectl("create", "rolebinding", "patchers", "--role=patcher", "--user=pat")
