@@ -17,6 +17,9 @@ struct config {
     char *tls_sans;               /* comma separated */
     char *token_auth_file;        /* "": none */
     char *service_account_issuer; /* "https://kubernetes.default.svc" */
+    int64_t api_concurrency_max;  /* cost of the Kubernetes port's requests that run at once */
+    int64_t api_queue_max;        /* of one user's that wait */
+    int64_t api_watches_max;      /* of one user's watches */
     char *audit_policy_file;      /* "": no audit log */
     char *audit_log_file;         /* "": data_dir/audit/audit.log */
     int64_t audit_file_bytes_max;

@@ -178,6 +178,9 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                   .days_max = c->audit_days_max};
     struct kube_options kube = {.store = d->store,
                                 .audit = *c->audit_policy_file ? &audit : NULL,
+                                .concurrency_max = (uint32_t)c->api_concurrency_max,
+                                .queue_max = (uint32_t)c->api_queue_max,
+                                .watches_max = (uint32_t)c->api_watches_max,
                                 .podlog = d->podlog,
                                 .auth = d->auth,
                                 .admit = control_admit,

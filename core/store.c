@@ -105,6 +105,14 @@ void store_list(struct store *st, const char *prefix, struct store_list *ret_lis
     pthread_rwlock_unlock(&st->lock);
 }
 
+size_t store_count(struct store *st, const char *prefix) {
+    size_t first, end;
+    pthread_rwlock_rdlock(&st->lock);
+    store_memory_range(&st->memory, prefix, &first, &end);
+    pthread_rwlock_unlock(&st->lock);
+    return end - first;
+}
+
 void store_list_deinit(struct store_list *list) {
     for (size_t i = 0; i < list->num_items; i++)
         store_object_unref(list->items[i]);

@@ -56,6 +56,7 @@ struct store_list {
 void store_list(struct store *st, const char *prefix, struct store_list *ret_list);
 void store_list_deinit(struct store_list *list);
 #define AUTO_STORE_LIST __attribute__((cleanup(store_list_deinit))) struct store_list
+size_t store_count(struct store *st, const char *prefix); /* how many store_list() would give */
 int64_t store_revision(struct store *st);
 
 enum {

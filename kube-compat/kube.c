@@ -5,11 +5,11 @@
  *       RESOURCE[/NAME[/SUBRESOURCE]]
  *       namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]]
  *
- * Order: who is it (401), may he (403), is there such a thing (404), then the verb. The rest of the
- * folder, in reading order: kinds (what is served), crd and crds (what users add), rest,
- * rest_write, rest_delete (the verbs), write (the pipeline of every change), schema, validate,
- * defaults, patch_* (what objects may be), watch and stream (what goes on for long), table,
- * discovery, openapi (how clients see it). */
+ * Order: who is it (401), whose turn is it (429; cost, dispatch, flow), may he (403), is there such
+ * a thing (404), then the verb. The rest of the folder, in reading order: kinds (what is served),
+ * crd and crds (what users add), rest, rest_write, rest_delete (the verbs), write (the pipeline of
+ * every change), schema, validate, defaults, patch_* (what objects may be), watch and stream (what
+ * goes on for long), table, discovery, openapi (how clients see it). */
 #include "kube-compat/kube.h"
 
 #include <ctype.h>
@@ -20,7 +20,9 @@
 #include "core/base/metrics.h"
 #include "kube-compat/audit.h"
 #include "kube-compat/authz.h"
+#include "kube-compat/cost.h"
 #include "kube-compat/discovery.h"
+#include "kube-compat/dispatch.h"
 #include "kube-compat/events_ttl.h"
 #include "kube-compat/impersonate.h"
 #include "kube-compat/managed_fields.h"
@@ -52,6 +54,20 @@ static void every_minute(void *user) {
     crds_tick(k->crds);
 }
 
+static struct flow_limits flow_limits_of(const struct kube_options *opt) {
+    uint32_t cost = opt->concurrency_max ? opt->concurrency_max : KUBE_CONCURRENCY_MAX;
+    uint32_t queue = opt->queue_max ? opt->queue_max : KUBE_QUEUE_MAX;
+    return (struct flow_limits){
+        .cost_max = cost,
+        .identity_cost_max = cost / KUBE_IDENTITY_SHARE ? cost / KUBE_IDENTITY_SHARE : 1,
+        .waiting_max = queue * KUBE_IDENTITY_SHARE,
+        .identity_waiting_max = queue,
+        .identity_watches_max = opt->watches_max ? opt->watches_max : KUBE_WATCHES_MAX,
+    };
+}
+
+static void serve_ticket(struct ticket *ticket, bool stopping);
+
 enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struct error *err) {
     AUTO(kube) k = mem_alloc(sizeof(*k));
     k->opt = *opt;
@@ -64,6 +80,10 @@ enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struc
     if (!code)
         code = stream_hub_create(every_minute, k, &k->hub, err);
     k->metrics = metrics_create();
+    struct dispatch_options dispatch = {
+        .limits = flow_limits_of(opt), .serve = serve_ticket, .metrics = k->metrics};
+    if (!code)
+        code = dispatch_create(&dispatch, &k->dispatch, err);
     struct audit_options audit = opt->audit ? *opt->audit : (struct audit_options){0};
     audit.metrics = k->metrics;
     k->opt.audit = NULL; /* the caller's memory */
@@ -79,7 +99,9 @@ enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struc
 void kube_destroy(struct kube *k) {
     if (!k)
         return;
+    dispatch_stop(k->dispatch);
     stream_hub_destroy(k->hub);
+    dispatch_destroy(k->dispatch); /* the watches that have just ended were counted there */
     openapi_destroy(k->openapi);
     authz_destroy(k->authz);
     crds_destroy(k->crds);
@@ -404,15 +426,32 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
     return openapi_handle(rq, path) || tokens_handle(rq, path) ? OK : no_such_path(err);
 }
 
+/* ---- from the HTTP server to a thread ---- */
+
 static void on_answered(struct http_exchange *x, int status, bool streaming, void *user) {
-    audit_answered(user, status, streaming);
+    struct ticket *ticket = user;
+    audit_answered(ticket->audit, status, streaming);
 }
 
 static void on_ended(struct http_exchange *x, void *user) {
-    audit_end(user);
+    struct ticket *ticket = user;
+    audit_end(steal(ticket->audit));
+    dispatch_ended(ticket->kube->dispatch, ticket);
 }
 
-static enum errc serve(struct request *rq, const struct target *t, struct error *err) {
+static void begin(struct request *rq, struct kube *kube, struct http_exchange *x) {
+    *rq = (struct request){
+        .kube = kube,
+        .kinds = crds_kinds(kube->crds),
+        .x = x,
+        .who = http_identity(x),
+        .verb = "get",
+        .causes = json_array(),
+        .warnings = json_array(),
+    };
+}
+
+static enum errc serve_target(struct request *rq, const struct target *t, struct error *err) {
     const struct auth_identity *client = rq->who;
     enum errc code = impersonate(rq, err);
     if (rq->who != client)
@@ -422,33 +461,60 @@ static enum errc serve(struct request *rq, const struct target *t, struct error 
     return t->api ? serve_api(rq, t, err) : serve_path(rq, http_path(rq->x), err);
 }
 
-void kube_handle(struct http_exchange *x, void *user) {
-    struct error err = ERROR_INIT;
-    struct kube *kube = user;
-    struct target target;
-    struct request rq = {
-        .kube = kube,
-        .kinds = crds_kinds(kube->crds),
-        .x = x,
-        .who = http_identity(x),
-        .verb = "get",
-        .causes = json_array(),
-        .warnings = json_array(),
-    };
-    read_target(&rq, &target);
-    rq.audit = audit_begin(kube->audit, &rq);
-    const struct http_observer observer = {
-        .answered = on_answered, .ended = on_ended, .user = rq.audit};
-    http_observe(x, &observer);
-    /* The answer ends the exchange and with it the arena: nothing of rq but these two lists may be
-     * used afterwards. */
-    json_t *causes = rq.causes, *warnings = rq.warnings;
-    struct kinds *kinds = rq.kinds;
-    if (serve(&rq, &target, &err))
-        request_fail(&rq, &err);
+/* Answers, with a failure when err says one, and lets go of what begin() took. The answer ends the
+ * exchange and with it the arena: nothing of rq but its references is used afterwards. */
+static void finish(struct request *rq, const struct target *t, struct error *err) {
+    json_t *causes = rq->causes, *warnings = rq->warnings;
+    struct kinds *kinds = rq->kinds;
+    if (err->code || serve_target(rq, t, err))
+        request_fail(rq, err);
     json_decref(causes);
     json_decref(warnings);
     kinds_unref(kinds);
+}
+
+/* In its turn, on a thread of the dispatch. */
+static void serve_ticket(struct ticket *ticket, bool stopping) {
+    struct error err = ERROR_INIT;
+    struct target target;
+    struct request rq;
+    begin(&rq, ticket->kube, ticket->x);
+    read_target(&rq, &target);
+    rq.audit = ticket->audit;
+    if (stopping)
+        err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+    else if (http_stream_gone(ticket->x))
+        err_set(&err, ERR_CANCELLED, "the client left while the request waited");
+    finish(&rq, &target, &err);
+}
+
+void kube_handle(struct http_exchange *x, void *user) {
+    struct error err = ERROR_INIT;
+    struct kube *kube = user;
+    struct ticket *ticket = dispatch_ticket(kube, x);
+    struct target target;
+    struct request rq;
+    begin(&rq, kube, x);
+    read_target(&rq, &target);
+    rq.audit = ticket->audit = audit_begin(kube->audit, &rq);
+    const struct http_observer observer = {
+        .answered = on_answered, .ended = on_ended, .user = ticket};
+    http_observe(x, &observer);
+    bool here = true;
+    if (!cost_exempt(&rq)) {
+        struct dispatch_request wish;
+        cost_read(&rq, &wish);
+        if (dispatch_submit(kube->dispatch, ticket, &wish, &here, &err) && wish.watch)
+            http_set_header(x, "Connection", "close"); /* connections are bounded, too */
+    }
+    if (here || err.code) {
+        finish(&rq, &target, &err);
+        dispatch_served(kube->dispatch, ticket);
+        return;
+    }
+    json_decref(rq.causes); /* x is the other thread's now */
+    json_decref(rq.warnings);
+    kinds_unref(rq.kinds);
 }
 
 void kube_refused(struct http_exchange *x, const struct error *err, void *user) {

@@ -33,6 +33,13 @@ typedef enum errc kube_evict_fn(struct store *store, const json_t *pod, int64_t 
                                 struct charges *charges, char ret_cause[KUBE_CAUSE_BYTES_MAX],
                                 struct error *err);
 
+enum {
+    KUBE_CONCURRENCY_MAX = 48,
+    KUBE_IDENTITY_SHARE = 4, /* one user runs at most a quarter of that */
+    KUBE_QUEUE_MAX = 1024,
+    KUBE_WATCHES_MAX = 3000, /* below STREAMS_MAX, so that somebody else has room */
+};
+
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
@@ -45,6 +52,10 @@ struct kube_options {
                                           NULL: no audit log */
     int64_t event_ttl_seconds;         /* Events older than this are dropped */
     const char *server_address;        /* "127.0.0.1:6443", for discovery */
+    /* Fairness; 0: the defaults below. */
+    uint32_t concurrency_max; /* cost of all requests that run at once (cost.h) */
+    uint32_t queue_max;       /* requests of one user that wait */
+    uint32_t watches_max;     /* open watches and log streams of one user */
 };
 
 MUST_CHECK enum errc kube_create(const struct kube_options *opt, struct kube **ret_k,

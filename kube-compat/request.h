@@ -11,6 +11,7 @@
 struct audit;
 struct audit_record;
 struct authz;
+struct dispatch;
 struct metrics;
 struct stream_hub;
 struct openapi;
@@ -18,6 +19,7 @@ struct openapi;
 struct kube {
     struct kube_options opt;
     struct metrics *metrics;
+    struct dispatch *dispatch;
     struct audit *audit; /* NULL: off */
     struct crds *crds;
     struct authz *authz;

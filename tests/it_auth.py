@@ -1,9 +1,15 @@
 #!/usr/bin/env python3
 """Who may come in, what stays secret, what is written down: Secrets on disk and in logs,
-ServiceAccount and static tokens, the audit log, with the real kubectl."""
+ServiceAccount and static tokens, the audit log, with the real kubectl; and whether one client
+slows another."""
 import base64
+import http.client
 import json
+import ssl
 import subprocess
+import sys
+import time
+import urllib.parse
 
 from harness import PATIENCE, Daemon, run_tests, wait_for
 
@@ -256,5 +262,110 @@ def audit_log_says_who_did_what(program):
                     e.get("objectRef", {}).get("resource") == "pods"], text
 
 
+def connect(d):
+    """A connection of its own to the Kubernetes port."""
+    target = urllib.parse.urlparse(d.kube)
+    context = ssl.create_default_context(cafile=str(d.data / "pki" / "ca.crt"))
+    return http.client.HTTPSConnection(target.hostname, target.port, timeout=PATIENCE,
+                                       context=context)
+
+
+def ask(connection, token, path, method="GET", body=None):
+    connection.request(method, path, body, {"Authorization": f"Bearer {token}"})
+    answer = connection.getresponse()
+    return answer.status, answer.read(), answer.headers
+
+
+# A program of its own, so that it does not share the interpreter with the one that measures.
+FLOOD = """
+import http.client, ssl, sys, threading, time
+host, port, ca, token, lists, watches = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca)
+head = {"Authorization": "Bearer " + token}
+connect = lambda: http.client.HTTPSConnection(host, int(port), context=context, timeout=120)
+def flood():
+    c = connect()
+    while True:
+        c.request("GET", "/api/v1/configmaps", None, head)
+        answer = c.getresponse()
+        answer.read()
+kept, refused = [], 0
+for _ in range(int(watches)):
+    c = connect()
+    c.request("GET", "/api/v1/configmaps?watch=true", None, head)
+    answer = c.getresponse()
+    kept.append((c, answer))
+    if answer.status == 429:
+        assert answer.headers["Retry-After"] and b"TooManyRequests" in answer.read()
+        refused += 1
+for _ in range(int(lists)):
+    threading.Thread(target=flood, daemon=True).start()
+print(refused, flush=True)
+sys.stdin.read()
+"""
+
+
+def percentile(times, share):
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
+
+
+def measure(d, token, number):
+    """Seconds that small GETs take, one after the other."""
+    times, connection = [], connect(d)
+    for _ in range(number):
+        start = time.monotonic()
+        status, body, _ = ask(connection, token, "/api/v1/namespaces/default/configmaps/c0")
+        times.append(time.monotonic() - start)
+        assert status == 200, body
+    connection.close()
+    return times
+
+
+def a_flood_slows_itself_only(program):
+    with Daemon(program, "--api-watches-max", "60") as d:
+        d.stop()
+        tokens = d.home / "tokens.csv"
+        tokens.write_text("token-of-flood,flood,1,system:masters\n"
+                          "token-of-ann,ann,2,system:masters\n")
+        d.options += ["--token-auth-file", str(tokens)]
+        d.start()
+        connection = connect(d)
+        filler = "x" * 1000
+        for i in range(800):
+            status, body, _ = ask(connection, "token-of-ann", "/api/v1/namespaces/default/configmaps",
+                                  "POST", json.dumps({"metadata": {"name": f"c{i}"},
+                                                      "data": {"a": filler}}))
+            assert status == 201, body
+        start = time.monotonic()
+        ask(connection, "token-of-ann", "/api/v1/configmaps")
+        alone = time.monotonic() - start
+        idle = measure(d, "token-of-ann", 200)
+        target = urllib.parse.urlparse(d.kube)
+        flood = subprocess.Popen([sys.executable, "-c", FLOOD, target.hostname, str(target.port),
+                                  str(d.data / "pki" / "ca.crt"), "token-of-flood", "40", "90"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            refused = int(flood.stdout.readline())
+            def queued():
+                raw = ask(connection, "token-of-ann", "/metrics")[1].decode()
+                name = "\napiserver_flowcontrol_request_wait_duration_seconds_count "
+                return float(raw.split(name)[1].split("\n")[0]) > 20
+            wait_for("lists to wait for their turn", queued)
+            flooded = measure(d, "token-of-ann", 200)
+            d.kubectl("get", "configmap", "c0")
+        finally:
+            flood.stdin.close()
+            flood.kill()
+            flood.wait()
+        print(f"  small GET, p50 and p99: idle {percentile(idle, .5) * 1e3:.2f} "
+              f"{percentile(idle, .99) * 1e3:.2f} ms, beside 40 clients that list "
+              f"{percentile(flooded, .5) * 1e3:.2f} {percentile(flooded, .99) * 1e3:.2f} ms; "
+              f"one list alone {alone * 1e3:.0f} ms; {refused} watches refused")
+        assert refused == 30, refused
+        # Nobody waits for a list of somebody else's, and nobody for the forty that stand in line.
+        assert percentile(flooded, .5) < alone, (flooded, alone)
+        assert percentile(flooded, .99) < 30 * alone, (flooded, alone)
+
+
 run_tests(secrets_are_nowhere_in_the_clear, service_account_tokens, tokens_in_secrets,
-          static_tokens_have_groups, audit_log_says_who_did_what)
+          static_tokens_have_groups, audit_log_says_who_did_what, a_flood_slows_itself_only)
