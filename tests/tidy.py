@@ -13,12 +13,14 @@ FILE_LINES_MAX, FUNCTION_LINES_MAX = 1000, 80
 MAY_INCLUDE = {
     "core/base": [],
     "core": ["core/base"],
+    "core/scale": ["core/base"],
     "core/node": ["core/base", "core"],
     "core/control": ["core/base", "core", "core/node"],
     "kube-compat": ["core/base", "core", "core/node"],
     "engine/cpu": ["core/base"],
     "engine": ["core/base", "engine/cpu"],
     "engine/demo": [],
+    "tests/bench": ["core/base", "core/scale"],
     "api": ["core/base", "core", "core/control", "engine"],
 }
 SEES_ALL = {"core/main.c"}
