@@ -14,6 +14,8 @@
 #include "core/object.h"
 #include "kube-compat/authz.h"
 
+enum { REFUSAL_BYTES_MAX = ERROR_TEXT_BYTES_MAX - 32 };
+
 enum grant_kind { GRANT_NOTHING, GRANT_ROLE, GRANT_BINDING };
 
 static enum grant_kind grant_kind(const struct kind *kind) {
@@ -46,7 +48,7 @@ static int compare_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The refusal lists what is missing, sorted, a line for each. */
+/* The refusal lists what is missing, sorted, a line for each, as far as an error's text goes. */
 static enum errc refuse(const struct request *rq, const char *name,
                         const struct rbac_rules *missing, struct error *err) {
     struct arena *arena = http_arena(rq->x);
@@ -59,14 +61,17 @@ static enum errc refuse(const struct request *rq, const char *name,
     }
     qsort(lines, missing->num, sizeof(lines[0]), compare_text);
     buf_clear(&text);
-    buf_printf(&text, "user \"%s\" (groups=[", rq->who->name);
+    buf_printf(&text, "%s \"%s\" is forbidden: user \"%s\" (groups=[", rq->kind->qualified, name,
+               rq->who->name);
     for (uint32_t i = 0; i < rq->who->num_groups; i++)
         buf_printf(&text, "%s\"%s\"", i ? " " : "", rq->who->groups[i]);
     buf_puts(&text, "]) is attempting to grant RBAC permissions not currently held:");
-    for (size_t i = 0; i < missing->num; i++)
+    size_t i = 0;
+    for (; i < missing->num && text.len + strlen(lines[i]) < REFUSAL_BYTES_MAX; i++)
         buf_printf(&text, "\n%s", lines[i]);
-    return err_set(err, ERR_FORBIDDEN, "%s \"%s\" is forbidden: %s", rq->kind->qualified, name,
-                   text.data);
+    if (i < missing->num)
+        buf_printf(&text, "\nand %zu more", missing->num - i);
+    return err_set(err, ERR_FORBIDDEN, "%s", text.data);
 }
 
 /* Gives what the caller lacks of `wanted`, in the arena; the rules point into `index`. */

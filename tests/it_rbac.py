@@ -177,6 +177,11 @@ def refusals(d):
     assert 'configmaps "other" is forbidden: User "bob" cannot list' in fails(
         d, "get", "cm", "--field-selector", "metadata.name=other", *user("bob"))
     assert "configmaps is forbidden" in fails(d, "get", "cm", *user("bob"))
+    # To delete all is a right of its own.
+    d.kubectl("create", "role", "deleter", "--verb=delete", "--resource=configmaps")
+    d.kubectl("create", "rolebinding", "deleters", "--role=deleter", "--user=del")
+    said = fails(d, "delete", "--raw", "/api/v1/namespaces/default/configmaps", *user("del"))
+    assert 'User "del" cannot deletecollection resource "configmaps"' in said, said
     # But a selector is no name where it selects nothing.
     d.kubectl("create", "role", "made", "--verb=create", "--resource=configmaps", "--resource-name=mine")
     d.kubectl("create", "rolebinding", "made", "--role=made", "--user=bob")
@@ -207,6 +212,13 @@ def escalation(d):
     said = fails(d, "create", "rolebinding", "root", "--clusterrole=nothing", "--user=carol", *as_carol)
     assert 'clusterrole.rbac.authorization.k8s.io "nothing" not found' in said, said
     d.kubectl("create", "rolebinding", "eyes", "--clusterrole=view", "--user=dave", *as_carol)
+    d.kubectl("create", "role", "long", "--verb=get", "--resource=pods",
+              *[f"--resource-name=a-pod-with-a-name-of-some-length-{i:02}" for i in range(40)])
+    d.kubectl("create", "role", "role-writer", "--verb=create", "--resource=rolebindings")
+    d.kubectl("create", "rolebinding", "role-writers", "--role=role-writer", "--user=lou")
+    said = fails(d, "create", "rolebinding", "long", "--role=long", "--user=lou", "--as", "lou")
+    shown = said.count("a-pod-with-a-name-of-some-length-")
+    assert 3 < shown < 40 and said.endswith(f"\nand {40 - shown} more"), said
     # The verbs escalate and bind lift this.
     d.kubectl("create", "role", "granter", "--verb=escalate", "--resource=roles.rbac.authorization.k8s.io")
     d.kubectl("create", "clusterrole", "binder", "--verb=bind", "--resource=clusterroles.rbac.authorization.k8s.io",
@@ -294,6 +306,23 @@ def headers(d):
     assert status == 422 and "cannot be specified in combination with resourceAttributes" in answer["message"], answer
 
 
+def service_account(d):
+    """The right of a ServiceAccount, with its own token."""
+    d.kubectl("create", "serviceaccount", "robot")
+    token = d.kubectl("create", "token", "robot").stdout.strip()
+    as_robot = lambda *a: d.run("kubectl", "--kubeconfig", "/dev/null", "--server", d.kube, "--insecure-skip-tls-verify",
+                                "--token", token, "-n", "default", *a, check=False)
+    assert as_robot("get", "pods").returncode == 0
+    said = as_robot("get", "secrets").stderr.strip()
+    assert said == NO + 'secrets is forbidden: User "system:serviceaccount:default:robot" cannot list resource ' \
+        '"secrets" in API group "" in the namespace "default"', said
+    assert as_robot("get", "pods", "-n", "kube-system").returncode == 1
+    d.kubectl("create", "clusterrolebinding", "robots", "--clusterrole=view", "--group=system:serviceaccounts:default")
+    assert as_robot("get", "pods", "-n", "kube-system").returncode == 0
+    d.kubectl("delete", "clusterrolebinding", "robots")
+    assert as_robot("get", "pods", "-n", "kube-system").returncode == 1
+
+
 def namespaces(d):
     """Roles and bindings go with their namespace."""
     d.kubectl("create", "namespace", "short")
@@ -342,7 +371,7 @@ def restart(d):
 def rbac_with_the_real_kubectl(program):
     with Daemon(program) as d:
         for part in (kinds_and_commands, reconcile, validation, answers, refusals, escalation, impersonation,
-                     headers, namespaces, revocation, restart):
+                     headers, service_account, namespaces, revocation, restart):
             part(d)
             print("  ok", part.__name__)
 
