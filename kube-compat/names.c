@@ -103,3 +103,20 @@ bool name_is_path_segment(const char *s) {
     return *s && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strpbrk(s, "/%") &&
            strlen(s) <= NAME_SUBDOMAIN_BYTES_MAX;
 }
+
+const char *name_port_fault(const char *s) {
+    size_t len = strlen(s);
+    bool letter = false;
+    if (len < 1 || len > NAME_PORT_BYTES_MAX)
+        return "must be no more than 15 characters";
+    for (size_t i = 0; i < len; i++) {
+        if (!lower(s[i]) && !digit(s[i]) && s[i] != '-')
+            return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
+        letter = letter || lower(s[i]);
+    }
+    if (!letter)
+        return "must contain at least one letter (a-z)";
+    if (strstr(s, "--"))
+        return "must not contain consecutive hyphens";
+    return s[0] == '-' || s[len - 1] == '-' ? "must not begin or end with a hyphen" : NULL;
+}

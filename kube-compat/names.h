@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-enum { NAME_LABEL_BYTES_MAX = 63, NAME_SUBDOMAIN_BYTES_MAX = 253 };
+enum { NAME_LABEL_BYTES_MAX = 63, NAME_SUBDOMAIN_BYTES_MAX = 253, NAME_PORT_BYTES_MAX = 15 };
 
 bool name_is_dns1123_label(const char *s);
 bool name_is_dns1123_subdomain(const char *s);
@@ -17,5 +17,8 @@ bool name_is_path_segment(const char *s); /* any name that fits one segment of a
 extern const char name_dns1123_label_rule[], name_dns1123_subdomain_rule[],
     name_dns1035_label_rule[], name_qualified_rule[], name_label_value_rule[],
     name_path_segment_rule[];
+
+/* What is wrong with the name of a container's port; NULL: nothing. */
+const char *name_port_fault(const char *s);
 
 #endif
