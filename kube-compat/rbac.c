@@ -10,6 +10,7 @@
 #include "kube-compat/rbac.h"
 
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "core/object.h"
 
@@ -42,6 +43,7 @@ struct rbac {
     size_t num_roles;
     struct entry *entries; /* open addressing */
     size_t mask;           /* their number, less one */
+    uint64_t seed;
 };
 
 static int compare_roles(const void *a, const void *b) {
@@ -62,9 +64,11 @@ static void read_roles(struct rbac *r, const json_t *const *objects, size_t num_
         bool cluster = is_kind(o, "ClusterRole");
         if ((!cluster && !is_kind(o, "Role")) || !object_name(o))
             continue;
+        const char *ns = cluster ? "" : object_namespace(o);
+        if (!ns || (!cluster && !*ns))
+            continue; /* it must not pass for one of the whole cluster */
         struct role *role = &r->roles[r->num_roles++];
-        const char *ns = cluster ? NULL : object_namespace(o);
-        role->ns = ns ? arena_strdup(r->arena, ns) : "";
+        role->ns = arena_strdup(r->arena, ns);
         role->name = arena_strdup(r->arena, object_name(o));
         rbac_rules_read(r->arena, json_object_get(o, "rules"), &role->rules);
     }
@@ -78,9 +82,10 @@ const struct rbac_rules *rbac_role_rules(const struct rbac *r, const char *ns, c
     return found ? &found->rules : NULL;
 }
 
-/* FNV-1a over the parts of a key. */
-static uint64_t hash_key(const char *ns, bool group, const char *name) {
-    uint64_t h = 0xcbf29ce484222325u ^ group;
+/* FNV-1a over the parts of a key. It begins at random: who may write bindings must not be able to
+ * choose names that all fall on one place. */
+static uint64_t hash_key(uint64_t seed, const char *ns, bool group, const char *name) {
+    uint64_t h = seed ^ group;
     for (const char *p = ns; *p; p++)
         h = (h ^ (unsigned char)*p) * 0x100000001b3u;
     h = (h ^ '/') * 0x100000001b3u;
@@ -91,7 +96,7 @@ static uint64_t hash_key(const char *ns, bool group, const char *name) {
 
 /* The entry of a key, or the free place where it belongs. */
 static struct entry *find(const struct rbac *r, const char *ns, bool group, const char *name) {
-    size_t at = hash_key(ns, group, name) & r->mask;
+    size_t at = hash_key(r->seed, ns, group, name) & r->mask;
     for (;; at = (at + 1) & r->mask) {
         struct entry *e = &r->entries[at];
         if (!e->name || (e->group == group && !strcmp(e->name, name) && !strcmp(e->ns, ns)))
@@ -134,8 +139,10 @@ static const char *keep(struct rbac *r, const json_t *o, const char *path) {
 
 static void read_binding(struct rbac *r, const json_t *o, bool cluster) {
     const char *ns = cluster ? NULL : object_namespace(o);
+    if (!cluster && (!ns || !*ns))
+        return;
     struct rbac_grant shown = {.binding = keep(r, o, "metadata.name"),
-                               .ns = cluster ? NULL : arena_strdup(r->arena, ns ? ns : ""),
+                               .ns = arena_strdup(r->arena, ns),
                                .role_kind = keep(r, o, "roleRef.kind"),
                                .role = keep(r, o, "roleRef.name")};
     bool of_cluster = cluster || !strcmp(shown.role_kind, "ClusterRole");
@@ -163,6 +170,7 @@ struct rbac *rbac_create(const json_t *const *objects, size_t num_objects) {
     struct rbac *r = mem_alloc(sizeof(*r));
     r->refs = 1;
     r->arena = arena_create();
+    ASSERT(getrandom(&r->seed, sizeof(r->seed), 0) == sizeof(r->seed));
     read_roles(r, objects, num_objects);
     size_t num_subjects = 0, room = 8;
     for (size_t i = 0; i < num_objects; i++)
@@ -220,7 +228,7 @@ void rbac_each_grant(const struct rbac *r, const struct rbac_subject *who, const
 
 struct decision {
     const struct authz_attributes *a;
-    uint32_t verb_bit;
+    struct rbac_filter asked;
     bool allowed;
     struct buf *reason;
     size_t num_missing; /* roles, written to `missing`, each behind a SEPARATOR */
@@ -254,7 +262,7 @@ static bool decide(void *user, const struct rbac_grant *g) {
         return true;
     }
     for (size_t i = 0; i < g->rules->num && !d->allowed; i++)
-        d->allowed = rbac_rule_allows(&g->rules->items[i], d->verb_bit, d->a);
+        d->allowed = rbac_rule_allows(&g->rules->items[i], &d->asked, d->a);
     if (d->allowed && d->reason)
         describe_allowed(g, d->reason);
     return !d->allowed;
@@ -262,7 +270,7 @@ static bool decide(void *user, const struct rbac_grant *g) {
 
 bool rbac_allows(const struct rbac *r, const struct rbac_subject *who,
                  const struct authz_attributes *a, struct buf *reason) {
-    struct decision d = {.a = a, .verb_bit = rbac_verb_bit(a->verb), .reason = reason};
+    struct decision d = {.a = a, .asked = rbac_filter_of(a), .reason = reason};
     rbac_each_grant(r, who, a->resource ? a->ns : NULL, decide, &d);
     if (!d.allowed && d.num_missing)
         buf_printf(reason, d.num_missing > 1 ? "RBAC: [%s]" : "RBAC: %s",

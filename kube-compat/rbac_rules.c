@@ -10,17 +10,38 @@
 
 #include <stdio.h>
 
-static const char *const verbs[] = {"get",    "list",  "watch",    "create",
-                                    "update", "patch", "delete",   "deletecollection",
-                                    "use",    "bind",  "escalate", "impersonate"};
-enum { VERB_MASK_ALL = UINT32_MAX };
+/* Filters. */
 
-uint32_t rbac_verb_bit(const char *verb) {
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (!strcmp(verbs[i], verb))
-            return 1u << i;
-    }
-    return 0;
+/* The bit of a word up to its slash; a star, alone or before a slash, may be any. */
+static uint64_t bit_of(const char *word) {
+    uint32_t h = 0x811c9dc5; /* FNV-1a */
+    if (*word == '*')
+        return UINT64_MAX;
+    for (; *word && *word != '/'; word++)
+        h = (h ^ (unsigned char)*word) * 0x01000193;
+    return UINT64_C(1) << ((h ^ h >> 16) % 64);
+}
+
+static uint64_t bits_of(const struct rbac_words *words) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < words->num; i++)
+        bits |= bit_of(words->items[i]);
+    return bits;
+}
+
+static void settle_filter(struct rbac_rule *rule) {
+    rule->filter = (struct rbac_filter){.verbs = bits_of(&rule->verbs),
+                                        .groups = bits_of(&rule->groups),
+                                        .resources = bits_of(&rule->resources)};
+}
+
+/* Access reviews may ask with a star, too: then only a rule with a star will do, which has all
+ * bits. */
+struct rbac_filter rbac_filter_of(const struct authz_attributes *a) {
+    if (!a->resource)
+        return (struct rbac_filter){.verbs = bit_of(a->verb)};
+    return (struct rbac_filter){
+        .verbs = bit_of(a->verb), .groups = bit_of(a->group), .resources = bit_of(a->resource)};
 }
 
 /* Reading and writing. */
@@ -32,14 +53,6 @@ static void read_words(struct arena *arena, const json_t *list, struct rbac_word
         const char *word = json_string_value(json_array_get(list, i));
         if (word)
             ret->items[ret->num++] = arena_strdup(arena, word);
-    }
-}
-
-static void settle_mask(struct rbac_rule *rule) {
-    rule->verb_mask = 0;
-    for (size_t i = 0; i < rule->verbs.num; i++) {
-        const char *verb = rule->verbs.items[i];
-        rule->verb_mask |= strcmp(verb, "*") ? rbac_verb_bit(verb) : VERB_MASK_ALL;
     }
 }
 
@@ -55,7 +68,7 @@ void rbac_rules_read(struct arena *arena, const json_t *rules, struct rbac_rules
         read_words(arena, json_object_get(from, "resources"), &to->resources);
         read_words(arena, json_object_get(from, "resourceNames"), &to->names);
         read_words(arena, json_object_get(from, "nonResourceURLs"), &to->paths);
-        settle_mask(to);
+        settle_filter(to);
     }
 }
 
@@ -161,9 +174,10 @@ static bool path_allows(const char *pattern, const char *path) {
     return !strcmp(pattern, path);
 }
 
-bool rbac_rule_allows(const struct rbac_rule *rule, uint32_t verb_bit,
+bool rbac_rule_allows(const struct rbac_rule *rule, const struct rbac_filter *asked,
                       const struct authz_attributes *a) {
-    if (verb_bit ? !(rule->verb_mask & verb_bit) : !has_or_all(&rule->verbs, a->verb))
+    if ((asked->verbs & ~rule->filter.verbs) || (asked->groups & ~rule->filter.groups) ||
+        (asked->resources & ~rule->filter.resources) || !has_or_all(&rule->verbs, a->verb))
         return false;
     if (a->resource)
         return has_or_all(&rule->groups, a->group) &&
@@ -355,5 +369,5 @@ void rbac_rules_missing(struct arena *arena, const struct rbac_rules *held,
             add_rule(&c, rule);
     }
     for (size_t i = 0; i < ret_missing->num; i++)
-        settle_mask(&ret_missing->items[i]);
+        settle_filter(&ret_missing->items[i]);
 }

@@ -20,10 +20,16 @@ struct rbac_words {
     size_t num;
 };
 
+/* Which words there may be, a bit for each: rules are passed over by it before any text is
+ * compared. A rule that lacks a bit of the question's does not allow it. */
+struct rbac_filter {
+    uint64_t verbs, groups, resources;
+};
+
 /* A PolicyRule. Either resources or paths (nonResourceURLs), by validation. */
 struct rbac_rule {
+    struct rbac_filter filter;
     struct rbac_words verbs, groups, resources, names, paths;
-    uint32_t verb_mask; /* the well-known verbs among them: see rbac_verb_bit() */
 };
 
 struct rbac_rules {
@@ -37,10 +43,8 @@ void rbac_rules_read(struct arena *arena, const json_t *rules, struct rbac_rules
 void rbac_rules_everything(struct arena *arena, struct rbac_rules *ret_rules);
 json_t *rbac_rule_json(const struct rbac_rule *rule); /* gives a PolicyRule */
 
-/* The bit of a verb in masks; 0: not one of the well-known. A decision asks for it once, so that
- * most rules are passed over by one comparison. */
-uint32_t rbac_verb_bit(const char *verb);
-bool rbac_rule_allows(const struct rbac_rule *rule, uint32_t verb_bit,
+struct rbac_filter rbac_filter_of(const struct authz_attributes *a); /* once per question */
+bool rbac_rule_allows(const struct rbac_rule *rule, const struct rbac_filter *asked,
                       const struct authz_attributes *a);
 
 /* What of `wanted` the rules of `held` do not cover, as rules of one resource each, in the arena.
