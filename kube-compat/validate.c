@@ -179,6 +179,8 @@ void validate_object(const struct kind *kind, const json_t *object, json_t *caus
         validate_config_map(object, causes);
     } else if (!strcmp(kind->kind, "Secret")) {
         validate_secret(object, causes);
+    } else if (validate_is_rbac(kind)) {
+        validate_rbac(kind, object, causes);
     } else {
         policy_validate(kind, object, causes);
     }

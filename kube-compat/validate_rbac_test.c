@@ -8,6 +8,7 @@
 #include "core/base/yaml.h"
 #include "core/object.h"
 #include "kube-compat/rbac_rules.h"
+#include "kube-compat/validate.h"
 
 static struct kinds *kinds;
 
@@ -37,10 +38,10 @@ static void expect(const char *plural, const char *text, const char *old, const 
     struct schema_findings findings = {.causes = causes};
     defaults_rbac(o);
     schema_check(kind->schema, o, &findings);
-    validate_rbac(kind, o, causes);
+    validate_object(kind, o, causes);
     if (was) {
         defaults_rbac(was);
-        validate_rbac_update(kind, o, was, causes);
+        validate_update(kind, o, was, causes);
     }
     AUTO_BUF all = BUF_INIT;
     buf_puts(&all, "");
