@@ -325,6 +325,38 @@ enum errc auth_identify(const struct auth *a, const char *authorization,
     return rc;
 }
 
+enum errc auth_read_subprotocols(struct arena *arena, const char *subprotocols,
+                                 const char **ret_authorization, const char **ret_others,
+                                 struct error *err) {
+    static const char PREFIX[] = "base64url.bearer.authorization.k8s.io.";
+    const char *authorization = NULL;
+    AUTO_BUF others = BUF_INIT;
+    for (const char *at = subprotocols; *at;) {
+        at += strspn(at, ", \t");
+        size_t len = strcspn(at, ", \t");
+        const char *word = arena_strndup(arena, at, len);
+        at += len;
+        if (strncmp(word, PREFIX, strlen(PREFIX)) != 0) {
+            if (len)
+                buf_printf(&others, "%s%s", others.len ? ", " : "", word);
+            continue;
+        }
+        AUTO_BUF token = BUF_INIT;
+        if (authorization || !base64url_decode(&token, word + strlen(PREFIX)) || !token.len ||
+            strlen(token.data) != token.len)
+            return err_set(err, ERR_UNAUTHENTICATED,
+                           "a WebSocket's subprotocol with a token: expected one, in base64url");
+        authorization = arena_printf(arena, "Bearer %s", token.data);
+        explicit_bzero(token.data, token.len);
+    }
+    if (authorization && !others.len)
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "a WebSocket's subprotocol with a token: none beside it to speak");
+    *ret_authorization = authorization;
+    *ret_others = arena_strdup(arena, others.len ? others.data : "");
+    return OK;
+}
+
 void auth_certificate_identity(const char *const *organizations, size_t num_organizations,
                                const char *common_name, struct auth_identity *ret_identity) {
     memset(ret_identity, 0, sizeof(*ret_identity));

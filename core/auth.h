@@ -68,6 +68,14 @@ MUST_CHECK enum errc auth_identify(const struct auth *a, const char *authorizati
                                    const struct auth_identity *peer,
                                    struct auth_identity *ret_identity, struct error *err);
 
+/* A browser cannot set Authorization on a WebSocket, so the token comes among the subprotocols, as
+ * base64url.bearer.authorization.k8s.io.TOKEN with TOKEN in base64url, beside at least one other.
+ * Gives (arena) the value that Authorization would have, NULL when there is no token, and the other
+ * subprotocols. ERR_UNAUTHENTICATED: a token that is no base64url, two of them, or none beside. */
+MUST_CHECK enum errc auth_read_subprotocols(struct arena *arena, const char *subprotocols,
+                                            const char **ret_authorization, const char **ret_others,
+                                            struct error *err);
+
 /* A bearer token by itself, for whoever asks about it (TokenReview). audiences: one of these must
  * be the token's, static tokens have the API server's; NULL: the API server's. *ret_audiences gives
  * those that are both (a new array). ERR_UNAUTHENTICATED says why not, for the log. */

@@ -149,6 +149,38 @@ static void a_command_beside_the_daemon_writes_nothing(void **state) {
     assert_string_equal(auth_pki(a)->server_cert, auth_pki(again)->server_cert);
 }
 
+static void a_websockets_token_comes_among_its_subprotocols(void **state) {
+#define TOKEN_PREFIX "base64url.bearer.authorization.k8s.io."
+    static const struct {
+        const char *offered, *authorization, *others;
+    } good[] = {
+        {"v5.channel.k8s.io", NULL, "v5.channel.k8s.io"},
+        {"", NULL, ""},
+        {TOKEN_PREFIX "c2VjcmV0LW9uZQ, v5.channel.k8s.io,v4.channel.k8s.io", "Bearer secret-one",
+         "v5.channel.k8s.io, v4.channel.k8s.io"},
+        {"base64.binary.k8s.io," TOKEN_PREFIX "c2VjcmV0LW9uZQ", "Bearer secret-one",
+         "base64.binary.k8s.io"},
+    };
+    static const char *const bad[] = {TOKEN_PREFIX "c2VjcmV0LW9uZQ", TOKEN_PREFIX ", a",
+                                      TOKEN_PREFIX "c2Vj=, a", TOKEN_PREFIX "AAAA, a",
+                                      TOKEN_PREFIX "c2Vj, " TOKEN_PREFIX "c2Vj, a"};
+    AUTO(arena) arena = arena_create();
+    struct error err = ERROR_INIT;
+    const char *authorization, *others;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_int_equal(
+            auth_read_subprotocols(arena, good[i].offered, &authorization, &others, &err), OK);
+        assert_string_equal(others, good[i].others);
+        if (good[i].authorization)
+            assert_string_equal(authorization, good[i].authorization);
+        else
+            assert_null(authorization);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(auth_read_subprotocols(arena, bad[i], &authorization, &others, &err),
+                         ERR_UNAUTHENTICATED);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tokens_name_user_and_groups, make_folder, remove_folder),
@@ -161,6 +193,7 @@ int main(void) {
                                         remove_folder),
         cmocka_unit_test_setup_teardown(kubeconfig_carries_what_kubectl_needs, make_folder,
                                         remove_folder),
+        cmocka_unit_test(a_websockets_token_comes_among_its_subprotocols),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

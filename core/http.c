@@ -51,6 +51,38 @@ static enum MHD_Result queue(struct http_exchange *x) {
     return rc;
 }
 
+/* The header's name; NULL: there is none. */
+static struct http_field *find_header(struct http_exchange *x, const char *name) {
+    struct http_field *f = x->headers;
+    while (f && strcasecmp(f->name, name) != 0)
+        f = f->next;
+    return f;
+}
+
+/* Who is it? The reason why nobody knows goes to the log; the client is told no more than that. */
+static enum errc identify(struct http_exchange *x, struct error *err) {
+    struct http_server *s = x->server;
+    struct http_field *subprotocols = find_header(x, "Sec-WebSocket-Protocol");
+    const char *authorization = http_header(x, "Authorization"), *others;
+    enum errc rc = OK;
+    x->identity = arena_alloc(x->arena, sizeof(*x->identity));
+    if (!authorization && subprotocols) {
+        rc = auth_read_subprotocols(x->arena, subprotocols->value, &authorization, &others, err);
+        if (!rc && authorization)
+            subprotocols->value = others; /* what is left to choose from */
+    }
+    if (!rc)
+        rc = auth_identify(s->opt.auth, authorization, x->on->peer, x->identity, err);
+    if (!rc)
+        return OK;
+    struct log_quoted q;
+    log_info("client not authenticated", "request=%s reason=%s", x->request_id,
+             log_quote(&q, err->text));
+    if (s->opt.refused)
+        s->opt.refused(x, err, s->opt.user);
+    return rc;
+}
+
 /* The headers are there: who is it, may it go on? */
 static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *connection,
                                const char *method, const char *version) {
@@ -63,17 +95,8 @@ static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *c
     enum errc rc = http_request_head(x, connection, method, version, &err);
     if (!rc && s->draining)
         rc = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
-    if (!rc && s->opt.auth) {
-        x->identity = arena_alloc(x->arena, sizeof(*x->identity));
-        rc = auth_identify(s->opt.auth, http_header(x, "Authorization"), x->on->peer, x->identity,
-                           &err);
-        struct log_quoted q;
-        if (rc) /* the client is told no more than that */
-            log_info("client not authenticated", "request=%s reason=%s", x->request_id,
-                     log_quote(&q, err.text));
-        if (rc && s->opt.refused)
-            s->opt.refused(x, &err, s->opt.user);
-    }
+    if (!rc && s->opt.auth)
+        rc = identify(x, &err);
     if (!rc)
         return MHD_YES;
     http_exchange_refuse(x, &err);
