@@ -70,7 +70,8 @@ static enum accept_form form_of_as(const struct clause *c) {
 }
 
 static enum accept_form form_of(const struct clause *c) {
-    if (!strcmp(c->q, "0") || !strncmp(c->q, "0.0", 3))
+    bool unwanted = *c->q == '0' && !c->q[strspn(c->q, "0.")];
+    if (unwanted)
         return ACCEPT_NONE;
     if (!strcasecmp(c->type, "application/json"))
         return *c->as ? form_of_as(c) : ACCEPT_JSON;

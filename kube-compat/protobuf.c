@@ -130,6 +130,13 @@ static json_t *base64(struct bytes b) {
     return json_stringn(out.data ? out.data : "", out.len);
 }
 
+/* A string; NULL when it is not UTF-8, or holds a NUL: the JSON of other clients cannot, and what
+ * compares C strings would see only its beginning. */
+static json_t *text_of(struct bytes b) {
+    size_t len = (size_t)(b.end - b.at);
+    return memchr(b.at, '\0', len) ? NULL : json_stringn((const char *)b.at, len);
+}
+
 /* Time{1 seconds, 2 nanos} to RFC 3339; null when it is not set. */
 static json_t *time_of(struct bytes b, bool micro) {
     int64_t seconds = 0, nanos = 0;
@@ -154,7 +161,7 @@ static json_t *quantity_of(struct bytes b) {
     struct field f;
     while (b.at < b.end && next_field(&b, &f)) {
         if (f.number == 1 && f.wire == 2)
-            return json_stringn((const char *)f.bytes.at, (size_t)(f.bytes.end - f.bytes.at));
+            return text_of(f.bytes);
     }
     return json_string("0");
 }
@@ -173,18 +180,22 @@ static json_t *int_or_string_of(struct bytes b, bool keep_zero) {
             text = f.bytes;
     }
     if (type)
-        return json_stringn((const char *)text.at, (size_t)(text.end - text.at));
+        return text_of(text);
     return number || keep_zero ? json_integer((int32_t)number) : json_null();
 }
 
-/* ExtraValue{1 items*}. */
+/* ExtraValue{1 items*}; NULL as text_of(). */
 static json_t *extra_of(struct bytes b) {
     json_t *list = json_array();
+    bool bad = false;
     struct field f;
     while (b.at < b.end && next_field(&b, &f)) {
         if (f.number == 1 && f.wire == 2)
-            json_array_append_new(
-                list, json_stringn((const char *)f.bytes.at, (size_t)(f.bytes.end - f.bytes.at)));
+            bad = json_array_append_new(list, text_of(f.bytes)) || bad;
+    }
+    if (bad) {
+        json_decref(list);
+        return NULL;
     }
     return list;
 }
@@ -235,8 +246,7 @@ static enum errc value_of(struct decoder *d, const struct schema *s, const struc
         if (!len && !keep_zero)
             *ret = json_null();
         else
-            *ret = s->format == SCHEMA_BYTES ? base64(f->bytes)
-                                             : json_stringn((const char *)f->bytes.at, len);
+            *ret = s->format == SCHEMA_BYTES ? base64(f->bytes) : text_of(f->bytes);
     } else if (s->type == SCHEMA_OBJECT && f->wire == 2) {
         *ret = json_object();
         enum errc code = message_into(d, s, f->bytes, *ret);
@@ -245,7 +255,7 @@ static enum errc value_of(struct decoder *d, const struct schema *s, const struc
             return code;
         }
     }
-    return *ret ? OK : broken(d->err, "a field: wrong wire type or invalid UTF-8");
+    return *ret ? OK : broken(d->err, "a field: wrong wire type, invalid UTF-8 or a NUL");
 }
 
 /* One map entry {1 key, 2 value} into o[name]. */
@@ -267,9 +277,13 @@ static enum errc map_entry(struct decoder *d, const struct schema *values, struc
     }
     json_t *v;
     enum errc code = value_of(d, values, &value, true, &v);
-    if (!code && json_object_setn_new(map, key, key_len, v))
-        return broken(d->err, "a map key");
-    return code;
+    if (code)
+        return code;
+    if (memchr(key, '\0', key_len)) {
+        json_decref(v);
+        return broken(d->err, "a map key: it holds a NUL");
+    }
+    return json_object_setn_new(map, key, key_len, v) ? broken(d->err, "a map key") : OK;
 }
 
 static json_t *member(json_t *o, const char *name, json_t *(*make)(void)) {

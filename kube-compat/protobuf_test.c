@@ -102,6 +102,22 @@ static void bodies_of_kubectl(void **state) {
     }
 }
 
+/* JSON cannot say it, and the log could not be read back. */
+static void a_nul_in_a_string_or_key_is_refused(void **state) {
+    static const char *const bodies[] = {
+        "k8s\0\n\x0f\n\x02v1\x12\tConfigMap\x12\x09\x12\x07\n\x03k\0y\x12\0",
+        "k8s\0\n\x0f\n\x02v1\x12\tConfigMap\x12\x0a\x12\x08\n\x01k\x12\x03v\0w",
+    };
+    static const size_t lens[] = {32, 33};
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        json_t *got = NULL;
+        struct error err = ERROR_INIT;
+        assert_int_equal(decode(bodies[i], lens[i], "core.v1.ConfigMap", &got, &err),
+                         ERR_MALFORMED);
+        assert_non_null(strstr(err.text, "NUL"));
+    }
+}
+
 static void every_cut_of_a_body_is_refused_or_read(void **state) {
     AUTO_BUF body = BUF_INIT;
     from_base64("azhzAAoPCgJ2MRIJQ29uZmlnTWFwEhwKEgoCYzESABoAIgAqADIAOABCABIGCgFhEgFiGgAiAA==",
@@ -213,6 +229,7 @@ static void round_trip_objects(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_of_kubectl),
+        cmocka_unit_test(a_nul_in_a_string_or_key_is_refused),
         cmocka_unit_test(every_cut_of_a_body_is_refused_or_read),
         cmocka_unit_test(changed_bodies_are_refused_or_read),
         cmocka_unit_test(round_trip_objects),

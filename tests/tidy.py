@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     "engine/demo": [],
     "tests/bench": ["core/base", "core/scale"],
     "api": ["core/base", "core", "core/control", "engine"],
+    "tests/fuzz": ["core/base", "core", "kube-compat"],
 }
 SEES_ALL = {"core/main.c"}
 

@@ -92,6 +92,8 @@ static bool parse_integer(const char *s, json_int_t *ret) {
     }
     if (!isxdigit((unsigned char)*p))
         return false;
+    if (negative)
+        digits[n++] = '-'; /* before strtoll: the least integer has no positive twin */
     for (; *p && n < sizeof(digits) - 1; p++) {
         if (*p != '_')
             digits[n++] = *p;
@@ -102,7 +104,7 @@ static bool parse_integer(const char *s, json_int_t *ret) {
     long long v = strtoll(digits, &end, base);
     if (*p || *end || errno || !n)
         return false;
-    *ret = negative ? -v : v;
+    *ret = v;
     return true;
 }
 
@@ -143,7 +145,7 @@ static json_t *scalar_value(const yaml_event_t *event) {
         if (parse_real(s, &d))
             return json_real(d);
     }
-    return json_stringn(s, len); /* NULL when it is not UTF-8 */
+    return strlen(s) == len ? json_string(s) : NULL; /* NULL, too, when it is not UTF-8 */
 }
 
 static enum errc count_nodes(struct reader *r, const yaml_mark_t *mark, uint32_t more) {
@@ -313,7 +315,7 @@ static enum errc read_value(struct reader *r, yaml_event_t *event, int depth, js
     case YAML_SCALAR_EVENT:
         *ret = scalar_value(event);
         if (!*ret)
-            return fail(r, &event->start_mark, "a string is not valid UTF-8");
+            return fail(r, &event->start_mark, "a string is not valid UTF-8, or holds a NUL byte");
         remember(r, event->data.scalar.anchor, *ret);
         return OK;
     case YAML_SEQUENCE_START_EVENT:
@@ -403,6 +405,20 @@ int yaml_key_line(const char *text, size_t len, const char *key) {
     return 0;
 }
 
+/* The character at s when it cannot stand in a scalar as it is: a control character, a line break
+ * of YAML's (NEL, LS, PS), a byte order mark, a noncharacter. 0: it can. s is UTF-8. */
+static unsigned unprintable(const char *s) {
+    const unsigned char *u = (const unsigned char *)s;
+    if (u[0] < 0x20 || u[0] == 0x7f)
+        return u[0];
+    if (u[0] == 0xc2 && u[1] < 0xa0)
+        return u[1];
+    unsigned code = u[0] >> 4 == 0xe ? (unsigned)(u[0] & 0xf) << 12 | (u[1] & 0x3fU) << 6 : 0;
+    code |= code ? u[2] & 0x3fU : 0;
+    bool strange = code == 0x2028 || code == 0x2029 || code == 0xfeff || code >= 0xfffe;
+    return strange ? code : 0;
+}
+
 static bool needs_quotes(const char *s) {
     json_int_t i;
     double d;
@@ -414,23 +430,36 @@ static bool needs_quotes(const char *s) {
     if (s[len - 1] == ' ' || s[len - 1] == ':')
         return true;
     for (const char *p = s; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c < 0x20 || c == 0x7f || (c == '#' && p[-1] == ' ') || (c == ':' && p[1] == ' '))
+        if ((*p == '#' && p[-1] == ' ') || (*p == ':' && p[1] == ' ') || unprintable(p))
             return true;
     }
     return false;
 }
 
-static void emit_string(const char *s, struct buf *out) {
-    if (!needs_quotes(s)) {
-        buf_puts(out, s);
-        return;
+/* YAML's double quotes: JSON's, and escapes for what YAML counts as a line break or refuses. */
+static void emit_quoted(const char *s, struct buf *out) {
+    buf_putc(out, '"');
+    while (*s) {
+        size_t len = 1;
+        unsigned code = unprintable(s);
+        if (code >= 0x80)
+            len = code < 0x800 ? 2 : 3;
+        if (code)
+            buf_printf(out, "\\u%04x", code);
+        else if (*s == '"' || *s == '\\')
+            buf_printf(out, "\\%c", *s);
+        else
+            buf_putc(out, *s);
+        s += len;
     }
-    json_t *value = json_string(s); /* a JSON string is a YAML double-quoted scalar */
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
-    buf_puts(out, text);
-    free(text);
-    json_decref(value);
+    buf_putc(out, '"');
+}
+
+static void emit_string(const char *s, struct buf *out) {
+    if (needs_quotes(s))
+        emit_quoted(s, out);
+    else
+        buf_puts(out, s);
 }
 
 static void emit_value(const json_t *v, int indent, bool in_sequence, struct buf *out);

@@ -64,6 +64,11 @@ static void bad_text_is_refused_with_its_place(void **state) {
     expect_error("a: \"\\xff\n", ERR_MALFORMED, "line");
 }
 
+static void a_nul_is_refused(void **state) {
+    expect_error("a: \"b\\0c\"\n", ERR_MALFORMED, "NUL");
+    expect_error("\"a\\0\": b\n", ERR_MALFORMED, "NUL");
+}
+
 static void depth_is_bounded(void **state) {
     AUTO_BUF text = BUF_INIT;
     for (int i = 0; i < 100000; i++)
@@ -85,7 +90,9 @@ static void expansion_of_aliases_is_bounded(void **state) {
 static void what_is_written_reads_back_the_same(void **state) {
     const char *json =
         "{\"s\":[\"yes\",\"1\",\"\",\"a: b\",\"- x\",\"#\",\"plain text\",\"line\\nline\",\"1e3\","
-        "\"null\",\"x #y\",\"trailing \"],\"n\":[1,1.5,true,null],\"e\":{},\"l\":[],"
+        "\"null\",\"x #y\",\"trailing \"],"
+        "\"u\":[\"a\\u0085b\",\"\\u2028\",\"\\ufeffx\",\"\\u007f\",\"\\ud83d\\ude00 \\\"\\\\\"],"
+        "\"n\":[1,1.5,true,null,-9223372036854775808],\"e\":{},\"l\":[],"
         "\"d\":[{\"a\":1,\"b\":[{\"c\":[[1],[2]]}]}]}";
     json_t *doc = json_loads(json, 0, NULL);
     AUTO_BUF text = BUF_INIT;
@@ -107,6 +114,7 @@ int main(void) {
         cmocka_unit_test(aliases_and_merge_keys_are_resolved),
         cmocka_unit_test(several_documents_come_in_order),
         cmocka_unit_test(bad_text_is_refused_with_its_place),
+        cmocka_unit_test(a_nul_is_refused),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(expansion_of_aliases_is_bounded),
         cmocka_unit_test(what_is_written_reads_back_the_same),
