@@ -390,7 +390,9 @@ static enum errc serve_api(struct request *rq, const struct target *t, struct er
     }
     const struct review *review = reviews_find(rq->group, rq->version, rq->resource);
     if (review) {
-        if (strcmp(rq->verb, "create") != 0 || rq->name)
+        if (!review->namespaced && rq->ns)
+            return no_such_path(err);
+        if (strcmp(rq->verb, "create") != 0 || rq->name || (review->namespaced && !rq->ns))
             return no_such_verb(err);
         reviews_create(rq, review);
         return OK;

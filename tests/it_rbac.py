@@ -139,6 +139,10 @@ def answers(d):
                                         'Group "devs"', local
     assert "spec.resourceAttributes.namespace must match namespace: kube-system" in raw(
         d, reviews + "/namespaces/kube-system/localsubjectaccessreviews", {"spec": spec}, check=False)
+    assert "the server does not allow this method" in raw(
+        d, reviews + "/localsubjectaccessreviews", {"spec": spec}, check=False)
+    assert "could not find the requested resource" in raw(
+        d, reviews + "/namespaces/default/subjectaccessreviews", {"spec": spec}, check=False)
     assert "at least one of user or group must be specified" in raw(
         d, reviews + "/subjectaccessreviews", {"spec": {"nonResourceAttributes": {"path": "/"}}}, check=False)
     assert "no namespace on request" in raw(d, reviews + "/selfsubjectrulesreviews", {"spec": {}}, check=False)
