@@ -65,7 +65,8 @@ enum errc write_check_fields(struct request *rq, json_t *object, const json_t *d
 }
 
 /* The namespace must exist and not be terminating. */
-static enum errc check_namespace(const struct request *rq, struct error *err) {
+static enum errc check_namespace(const struct request *rq, const json_t *object,
+                                 struct error *err) {
     if (!rq->kind->namespaced)
         return OK;
     struct object_key key;
@@ -73,12 +74,16 @@ static enum errc check_namespace(const struct request *rq, struct error *err) {
     if (store_get(rq->kube->opt.store, object_key(&key, "core", "namespaces", NULL, rq->ns), &ns,
                   err))
         return err_set(err, ERR_NOT_FOUND, "namespaces \"%s\" not found", rq->ns);
-    if (object_deleting(ns->json))
-        return err_set(err, ERR_FORBIDDEN,
-                       "unable to create new content in namespace %s because it is being "
-                       "terminated",
-                       rq->ns);
-    return OK;
+    if (!object_deleting(ns->json))
+        return OK;
+    const char *name = object_name(object);
+    cause_add(rq->causes, "NamespaceTerminating", "metadata.namespace",
+              "namespace %s is being terminated", rq->ns);
+    return err_set(
+        err, ERR_FORBIDDEN,
+        "%s \"%s\" is forbidden: unable to create new content in namespace %s because it "
+        "is being terminated",
+        rq->kind->qualified, name ? name : "", rq->ns);
 }
 
 static json_t *metadata_of(json_t *object) {
@@ -300,7 +305,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
 }
 
 enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, struct error *err) {
-    enum errc code = check_namespace(rq, err);
+    enum errc code = check_namespace(rq, object, err);
     json_t *sent = detach_managed(object);
     if (!code && rq->kind->crd && crd_deleting(rq->kind->crd))
         code = err_set(err, ERR_METHOD,

@@ -117,7 +117,14 @@ check pdb-status 'condition met' k wait --for=jsonpath='{.status.currentHealthy}
 check pdb-table 'web +2 +N/A +0' k get pdb
 check pdb-describe 'Min available: +2' k describe pdb web
 refuse pdb-both 'minAvailable and maxUnavailable cannot be both set' k patch pdb web --type=merge -p '{"spec":{"maxUnavailable":1}}'
-refuse drain-held "Cannot evict pod as it would violate the pod's disruption budget" n drain "$node" --pod-selector=app=web --timeout=1s
+check cordon 'cordoned' n cordon "$node"
+held=$(k get pods -l app=web -o 'jsonpath={.items[0].metadata.name}')
+evict() { # as drain does, once
+    printf '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"%s","namespace":"%s"}}' "$1" "$ns" |
+        k create --raw "/api/v1/namespaces/$ns/pods/$held/eviction" -f -
+}
+refuse evict-held "TooManyRequests.*Cannot evict pod as it would violate the pod's disruption budget" evict "$held"
+refuse evict-another 'name in URL does not match name in Eviction object' evict other
 check cordoned 'SchedulingDisabled' n get node "$node"
 soon cordon-event 'NodeNotSchedulable' n get events --field-selector "involvedObject.kind=Node,reason=NodeNotSchedulable"
 check pdb-widen 'patched' k patch pdb web --type=merge -p '{"spec":{"minAvailable":0}}'
@@ -197,6 +204,35 @@ check failing-create 'created' apply_text "$(engine failing 1)"
 check failing 'condition met' k wait --for=condition=ReplicaFailure deployment/failing --timeout=60s
 soon failing-event 'FailedCreate .*exceeded quota: none' k get events --field-selector reason=FailedCreate
 check delete-workloads 'deleted' k delete deployment --all --timeout=60s
+
+## Namespaces
+check other-namespace 'created' n create namespace "$ns-b"
+soon namespace-account 'serviceaccount/default' n get serviceaccount,configmap -n "$ns-b" -o name
+check namespace-ca 'BEGIN CERTIFICATE' n get configmap kube-root-ca.crt -n "$ns-b" -o 'jsonpath={.data.ca\.crt}'
+check namespace-held 'created' n create -n "$ns-b" -f <(printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: held, finalizers: [example.com/hold]}\n')
+check namespace-delete 'deleted' n delete namespace "$ns-b" --wait=false
+refuse namespace-closed "configmaps \"late\" is forbidden: unable to create new content in namespace $ns-b because it is being terminated" n create configmap late -n "$ns-b"
+soon namespace-tells 'example.com/hold in 1 resource instances' n describe namespace "$ns-b"
+check namespace-terminating 'Terminating' n get namespace "$ns-b"
+check namespace-release 'patched' n patch configmap held -n "$ns-b" --type=merge -p '{"metadata":{"finalizers":null}}'
+check namespace-goes '' n wait --for=delete "namespace/$ns-b" --timeout=60s
+refuse namespace-kept 'namespaces "default" is forbidden: this namespace may not be deleted' n delete namespace default
+
+## Garbage
+uid() { k get "$1" -o 'jsonpath={.metadata.uid}'; }
+owned() { # name, the owner's kind, name, uid
+    printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, ownerReferences: [{apiVersion: v1, kind: %s, name: %s, uid: %s, blockOwnerDeletion: true}]}\n' "$@"
+}
+check owner 'created' k create configmap owner
+check dependent 'created' create_text "$(owned dependent ConfigMap owner "$(uid configmap/owner)")"
+check orphan-delete 'deleted' k delete configmap owner --cascade=orphan --timeout=60s
+check orphaned '^$' k get configmap dependent -o 'jsonpath={.metadata.ownerReferences}'
+check owner-again 'created' k create configmap owner
+check foreground-dependent 'created' create_text "$(owned second ConfigMap owner "$(uid configmap/owner)")"
+check foreground-delete 'deleted' k delete configmap owner --cascade=foreground --timeout=60s
+refuse foreground-took-it 'not found' k get configmap second
+check owner-absent 'created' create_text "$(owned lost ConfigMap absent 11111111-2222-3333-4444-555555555555)"
+check lost-goes '' k wait --for=delete configmap/lost --timeout=60s
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

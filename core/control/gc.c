@@ -13,6 +13,7 @@
 #include "core/control/gc.h"
 
 #include "core/base/clock.h"
+#include "core/control/events.h"
 
 static const char FOREGROUND[] = "foregroundDeletion";
 static const char ORPHAN[] = "orphan";
@@ -50,13 +51,20 @@ static void graph_deinit(struct graph *g) {
     free(g->index);
 }
 
-static const struct store_object *find_owner(const struct graph *g, const json_t *ref) {
+/* An owner is of the same namespace or of none; one that lies elsewhere is as good as absent. */
+static bool may_own(const json_t *owner, const json_t *o) {
+    const char *ns = object_namespace(owner), *own = object_namespace(o);
+    return !ns || !own || !strcmp(ns, own);
+}
+
+static const struct store_object *find_owner(const struct graph *g, const json_t *o,
+                                             const json_t *ref) {
     struct by_uid want = {.uid = object_str(ref, "uid")};
     if (!want.uid)
         return NULL;
     const struct by_uid *found =
         bsearch(&want, g->index, g->num_index, sizeof(*g->index), compare_uid);
-    return found ? found->object : NULL;
+    return found && may_own(found->object->json, o) ? found->object : NULL;
 }
 
 static bool has_finalizer(const json_t *o, const char *finalizer) {
@@ -121,7 +129,7 @@ static enum errc drop_references(const struct graph *g, const struct store_objec
     json_t *kept = json_array(), *ref;
     size_t i;
     json_array_foreach (object_at(o->json, "metadata.ownerReferences"), i, ref) {
-        const struct store_object *owner = find_owner(g, ref);
+        const struct store_object *owner = find_owner(g, o->json, ref);
         if (owner && !waits_for_dependents(owner->json))
             json_array_append(kept, ref);
     }
@@ -130,12 +138,30 @@ static enum errc drop_references(const struct graph *g, const struct store_objec
     return world_update(g->w, o, updated, NULL, err);
 }
 
+/* There is such an object, in another namespace. */
+static bool lies_elsewhere(const struct graph *g, const json_t *ref) {
+    struct by_uid want = {.uid = object_str(ref, "uid")};
+    return want.uid && bsearch(&want, g->index, g->num_index, sizeof(*g->index), compare_uid);
+}
+
+static void tell_elsewhere(struct world *w, const json_t *o, const json_t *ref) {
+    const char *api = object_str(ref, "apiVersion"), *kind = object_str(ref, "kind");
+    const char *name = object_str(ref, "name");
+    event_emit(w, o, EVENT_WARNING, "OwnerRefInvalidNamespace", "garbage-collector-controller",
+               "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace "
+               "\"%s\"",
+               api ? api : "", kind ? kind : "", object_namespace(o), name ? name : "",
+               object_str(ref, "uid"), object_namespace(o));
+}
+
 static enum errc follow_owners(const struct graph *g, const struct store_object *o,
                                struct error *err) {
     size_t solid = 0, waiting = 0, absent = 0, i;
     json_t *ref;
     json_array_foreach (object_at(o->json, "metadata.ownerReferences"), i, ref) {
-        const struct store_object *owner = find_owner(g, ref);
+        const struct store_object *owner = find_owner(g, o->json, ref);
+        if (!owner && lies_elsewhere(g, ref))
+            tell_elsewhere(g->w, o->json, ref);
         absent += !owner;
         waiting += owner && waits_for_dependents(owner->json);
         solid += owner && !waits_for_dependents(owner->json);

@@ -65,6 +65,51 @@ static void a_foreign_finalizer_holds_an_object(void **state) {
     assert_null(fixture_get(f, KIND_CONFIG_MAP, "held"));
 }
 
+static void an_owner_in_another_namespace_is_none(void **state) {
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+    AUTO(store_object) owner = NULL;
+    assert_int_equal(
+        store_get(f->store, "core/configmaps/kube-system/kube-root-ca.crt", &owner, &err), OK);
+    AUTO_FREE char *text = mem_printf(
+        "{\"metadata\":{\"name\":\"child\",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":"
+        "\"ConfigMap\",\"name\":\"kube-root-ca.crt\",\"uid\":\"%s\"}]}}",
+        object_uid(owner->json));
+    fixture_create(f, KIND_SECRET, text);
+    fixture_pass(f);
+    assert_null(fixture_get(f, KIND_SECRET, "child"));
+    assert_int_equal(
+        fixture_events(f, "OwnerRefInvalidNamespace", "does not exist in namespace \"default\""),
+        1);
+}
+
+static void a_namespace_tells_what_it_waits_for(void **state) {
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+    fixture_create(f, KIND_NAMESPACE, "{\"metadata\":{\"name\":\"team\"}}");
+    json_t *held = fixture_json("{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\":"
+                                " {\"name\": \"held\", \"namespace\": \"team\", \"finalizers\":"
+                                " [\"example.com/hold\"]}}");
+    assert_int_equal(
+        store_put(f->store, "core/configmaps/team/held", held, STORE_EXPECT_ABSENT, NULL, &err),
+        OK);
+    fixture_delete(f, KIND_NAMESPACE, "team", "Background", 0);
+    fixture_pass(f);
+    json_t *ns = fixture_get(f, KIND_NAMESPACE, "team");
+    assert_condition(json_incref(ns), "NamespaceContentRemaining", "True", "SomeResourcesRemain",
+                     "Some resources are remaining: configmaps. has 1 resource instances");
+    assert_condition(json_incref(ns), "NamespaceFinalizersRemaining", "True",
+                     "SomeFinalizersRemain", "example.com/hold in 1 resource instances");
+    assert_condition(ns, "NamespaceDeletionContentFailure", "False", "ContentDeleted", NULL);
+    int64_t before = store_revision(f->store);
+    fixture_advance(f, 5000); /* waiting writes nothing */
+    assert_int_equal(store_revision(f->store), before);
+    assert_int_equal(
+        store_delete(f->store, "core/configmaps/team/held", STORE_EXPECT_ANY, NULL, &err), OK);
+    fixture_pass(f);
+    assert_null(fixture_get(f, KIND_NAMESPACE, "team"));
+}
+
 static void every_namespace_is_furnished_and_stays_so(void **state) {
     struct fixture *f = *state;
     static const char *const names[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
@@ -167,6 +212,8 @@ int main(void) {
         FIXTURE_TEST(foreground_deletion_waits_for_processes),
         FIXTURE_TEST(an_object_with_a_living_owner_stays),
         FIXTURE_TEST(a_foreign_finalizer_holds_an_object),
+        FIXTURE_TEST(an_owner_in_another_namespace_is_none),
+        FIXTURE_TEST(a_namespace_tells_what_it_waits_for),
         FIXTURE_TEST(every_namespace_is_furnished_and_stays_so),
         FIXTURE_TEST(a_terminating_namespace_is_emptied_and_goes),
         FIXTURE_TEST(events_repeat_as_a_count_and_expire),

@@ -42,13 +42,40 @@ static enum errc set_phase(struct world *w, const struct store_object *o, const 
     return world_update(w, o, updated, NULL, err);
 }
 
-/* Deletes what is in the namespace; *ret_left is what does not go at once. */
-static enum errc empty(struct world *w, const char *ns, size_t *ret_left, struct error *err) {
+/* What a namespace still has: how many objects, by resource and by finalizer that holds them. */
+struct remaining {
+    json_t *resources, *finalizers;
+};
+
+static void count_up(json_t *counts, const char *key) {
+    json_object_set_new(counts, key,
+                        json_integer(json_integer_value(json_object_get(counts, key)) + 1));
+}
+
+static void count_remaining(const struct store_object *o, struct remaining *left) {
+    const char *slash = strchr(o->key, '/'), *end = slash ? strchr(slash + 1, '/') : NULL;
+    size_t i;
+    json_t *f;
+    if (!end)
+        return;
+    int group_len = (int)(slash - o->key);
+    bool core = group_len == 4 && !strncmp(o->key, "core", 4);
+    AUTO_FREE char *resource =
+        mem_printf("%.*s.%.*s", (int)(end - slash - 1), slash + 1, core ? 0 : group_len, o->key);
+    count_up(left->resources, resource);
+    json_array_foreach (object_at(o->json, "metadata.finalizers"), i, f) {
+        if (json_is_string(f))
+            count_up(left->finalizers, json_string_value(f));
+    }
+}
+
+/* Deletes what is in the namespace; ret_left counts what does not go at once. */
+static enum errc empty(struct world *w, const char *ns, struct remaining *ret_left,
+                       struct error *err) {
     static const enum kind owners_first[] = {KIND_INFERENCE_SERVICE, KIND_DEPLOYMENT,
                                              KIND_REPLICA_SET, KIND_COUNT};
     AUTO_STORE_LIST all = {0};
     store_list(w->store, "", &all);
-    *ret_left = 0;
     for (size_t pass = 0; pass < ARRAY_LEN(owners_first); pass++) {
         bool last = pass == ARRAY_LEN(owners_first) - 1;
         for (size_t i = 0; i < all.num_items; i++) {
@@ -65,14 +92,73 @@ static enum errc empty(struct world *w, const char *ns, size_t *ret_left, struct
     store_list(w->store, "", &all);
     for (size_t i = 0; i < all.num_items; i++) {
         const char *has = object_namespace(all.items[i]->json);
-        *ret_left += has && !strcmp(has, ns);
+        if (has && !strcmp(has, ns))
+            count_remaining(all.items[i], ret_left);
     }
     return OK;
 }
 
+/* "pods. has 2 resource instances, widgets.example.com has ..." */
+static char *list_counts(const json_t *counts, const char *format) {
+    struct buf out = BUF_INIT;
+    const char *key;
+    json_t *n;
+    json_object_foreach ((json_t *)(uintptr_t)counts, key, n) {
+        buf_printf(&out, "%s%s %s %lld resource instances", out.len ? ", " : "", key, format,
+                   (long long)json_integer_value(n));
+    }
+    buf_puts(&out, "");
+    return buf_steal(&out);
+}
+
+/* What `kubectl describe namespace` tells somebody who waits. */
+static enum errc tell_remaining(struct world *w, const struct store_object *o,
+                                const struct remaining *left, struct error *err) {
+    static const char *const fine[][3] = {
+        {"NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered",
+         "All resources successfully discovered"},
+        {"NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions",
+         "All legacy kube types successfully parsed"},
+        {"NamespaceDeletionContentFailure", "ContentDeleted",
+         "All content successfully deleted, may be waiting on finalization"}};
+    bool content = json_object_size(left->resources), held = json_object_size(left->finalizers);
+    AUTO_FREE char *resources = list_counts(left->resources, "has");
+    AUTO_FREE char *finalizers = list_counts(left->finalizers, "in");
+    AUTO_FREE char *what = mem_printf("Some resources are remaining: %s", resources);
+    AUTO_FREE char *who =
+        mem_printf("Some content in the namespace has finalizers remaining: %s", finalizers);
+    json_t *updated = json_deep_copy(o->json);
+    for (size_t i = 0; i < ARRAY_LEN(fine); i++)
+        object_set_condition(updated, fine[i][0], "False", fine[i][1], fine[i][2], w->wall_ms);
+    object_set_condition(updated, "NamespaceContentRemaining", content ? "True" : "False",
+                         content ? "SomeResourcesRemain" : "ContentRemoved",
+                         content ? what : "All content successfully removed", w->wall_ms);
+    object_set_condition(updated, "NamespaceFinalizersRemaining", held ? "True" : "False",
+                         held ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
+                         held ? who : "All content-preserving finalizers finished", w->wall_ms);
+    return world_update(w, o, updated, NULL, err);
+}
+
+/* One look at a terminating namespace: empties it, and it goes when nothing is left. */
+static enum errc finish(struct world *w, const struct store_object *o, struct error *err) {
+    const char *name = object_name(o->json);
+    struct remaining left = {.resources = json_object(), .finalizers = json_object()};
+    enum errc rc = empty(w, name, &left, err);
+    bool waits = json_object_size(left.resources) ||
+                 json_array_size(object_at(o->json, "metadata.finalizers"));
+    if (!rc && waits) {
+        world_enqueue_after(w, KIND_NAMESPACE, NULL, name, EMPTYING_POLL_MS);
+        rc = tell_remaining(w, o, &left, err);
+    } else if (!rc) {
+        rc = world_remove(w, o, err);
+    }
+    json_decref(left.resources);
+    json_decref(left.finalizers);
+    return rc;
+}
+
 enum errc namespace_reconcile(struct world *w, const char *name, struct error *err) {
     AUTO(store_object) o = world_get(w, KIND_NAMESPACE, NULL, name);
-    size_t left;
     if (!o)
         return OK;
     if (!object_deleting(o->json)) {
@@ -82,13 +168,7 @@ enum errc namespace_reconcile(struct world *w, const char *name, struct error *e
     const char *phase = object_str(o->json, "status.phase");
     if (!phase || strcmp(phase, "Terminating") != 0)
         return set_phase(w, o, "Terminating", err); /* which brings us back */
-    if (empty(w, name, &left, err))
-        return err->code;
-    if (left || json_array_size(object_at(o->json, "metadata.finalizers"))) {
-        world_enqueue_after(w, KIND_NAMESPACE, NULL, name, EMPTYING_POLL_MS);
-        return OK;
-    }
-    return world_remove(w, o, err);
+    return finish(w, o, err);
 }
 
 static enum errc ensure_api_service(struct world *w, struct error *err) {
