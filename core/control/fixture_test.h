@@ -30,6 +30,7 @@ struct fixture {
     char dir[64];
     struct store *store;
     struct traffic *traffic;
+    const struct auth *auth; /* NULL, unless a test sets it and starts the daemon anew */
     struct config config;
     struct controllers *controllers;
     struct fake_process processes[FIXTURE_PROCESSES_MAX];
@@ -182,6 +183,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",
+        .auth = f->auth,
         .node_name = "gpu1",
         .node_ip = "10.0.0.5",
         .program = "/usr/bin/inferd",
