@@ -8,7 +8,8 @@
 
 #include <stdio.h>
 
-#include "kube-compat/schema_rules.h"
+#include "kube-compat/schema_cel.h"
+#include "kube-compat/schema_format.h"
 
 enum openapi_version { OPENAPI_V2, OPENAPI_V3 };
 
@@ -39,6 +40,16 @@ void openapi_types_add(struct openapi_types *t, const struct schema *s) {
 void openapi_types_deinit(struct openapi_types *t) {
     free(t->all);
     *t = (struct openapi_types){0};
+}
+
+const char *openapi_format(const struct schema *s) {
+    static const char *const formats[] = {
+        [SCHEMA_INT32] = "int32",    [SCHEMA_INT64] = "int64",
+        [SCHEMA_BYTES] = "byte",     [SCHEMA_INT_OR_STRING] = "int-or-string",
+        [SCHEMA_TIME] = "date-time", [SCHEMA_MICRO_TIME] = "date-time",
+        [SCHEMA_EXTRA] = NULL,
+    };
+    return s->rules && s->rules->format ? s->rules->format->name : formats[s->format];
 }
 
 bool openapi_v2_is_open(const struct schema *s) {
@@ -123,6 +134,18 @@ static void put_sizes(struct buf *out, const struct schema *s) {
         buf_printf(out, ",\"max%s\":%lld", what, (long long)s->rules->max_size);
 }
 
+static void put_cel(struct buf *out, const struct schema_rules *rules) {
+    for (uint32_t i = 0; i < rules->num_cel; i++) {
+        buf_puts(out, i ? ",{\"rule\":" : ",\"x-kubernetes-validations\":[{\"rule\":");
+        put_string(out, rules->cel[i]->rule);
+        if (rules->cel[i]->message) {
+            buf_puts(out, ",\"message\":");
+            put_string(out, rules->cel[i]->message);
+        }
+        buf_puts(out, i + 1 == rules->num_cel ? "}]" : "}");
+    }
+}
+
 /* What only users' schemas say, behind what all schemas say. */
 static void put_rules(struct writer *w, const struct schema *s) {
     struct buf *out = w->out;
@@ -159,6 +182,7 @@ static void put_rules(struct writer *w, const struct schema *s) {
         buf_puts(out, ",\"not\":");
         put_schema(w, rules->never, NULL);
     }
+    put_cel(out, rules);
 }
 
 static void put_required(struct buf *out, const struct schema *s) {
@@ -186,10 +210,6 @@ static void open_untyped(struct buf *out, const char *description) {
 
 /* Opens a schema with its type. Writes the description of one that has none. */
 static void put_type(struct writer *w, const struct schema *s, const char *description) {
-    static const char *const formats[] = {
-        [SCHEMA_INT32] = "int32",    [SCHEMA_INT64] = "int64",          [SCHEMA_BYTES] = "byte",
-        [SCHEMA_TIME] = "date-time", [SCHEMA_MICRO_TIME] = "date-time", [SCHEMA_EXTRA] = NULL,
-    };
     struct buf *out = w->out;
     bool either = s->format == SCHEMA_INT_OR_STRING || s->format == SCHEMA_QUANTITY;
     if (either && w->version == OPENAPI_V2) {
@@ -206,8 +226,9 @@ static void put_type(struct writer *w, const struct schema *s, const char *descr
         buf_puts(out, "{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true");
     } else {
         buf_printf(out, "{\"type\":\"%s\"", schema_type_name(s));
-        if (formats[s->format])
-            buf_printf(out, ",\"format\":\"%s\"", formats[s->format]);
+        const char *format = openapi_format(s);
+        if (format)
+            buf_printf(out, ",\"format\":\"%s\"", format);
     }
     put_description(out, description);
 }

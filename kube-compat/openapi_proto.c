@@ -122,17 +122,6 @@ static void put_type(struct buf *out, const char *type) {
     end(out, item);
 }
 
-static void put_format(struct buf *out, const struct schema *s) {
-    static const char *const formats[] = {
-        [SCHEMA_INT32] = "int32",    [SCHEMA_INT64] = "int64",
-        [SCHEMA_BYTES] = "byte",     [SCHEMA_INT_OR_STRING] = "int-or-string",
-        [SCHEMA_TIME] = "date-time", [SCHEMA_MICRO_TIME] = "date-time",
-        [SCHEMA_EXTRA] = NULL,
-    };
-    if (formats[s->format])
-        put_text(out, SCHEMA_FIELD_FORMAT, formats[s->format]);
-}
-
 static void put_bounds(struct buf *out, const struct schema *s) {
     const struct schema_rules *r = s->rules;
     if (s->has_max)
@@ -230,7 +219,9 @@ static void put_schema(struct proto_writer *w, const struct schema *s, const cha
                           "true");
         return;
     }
-    put_format(out, s);
+    const char *format = openapi_format(s);
+    if (format)
+        put_text(out, SCHEMA_FIELD_FORMAT, format);
     if (s->fallback)
         put_json(out, SCHEMA_FIELD_DEFAULT, s->fallback);
     put_bounds(out, s);

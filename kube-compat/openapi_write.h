@@ -24,6 +24,9 @@ extern const char openapi_api_version_text[], openapi_kind_text[]; /* descriptio
 const struct kind *openapi_next_kind(const struct kinds *kinds, const struct schema *s,
                                      size_t *index);
 
+/* The format of a schema by its name, or NULL. */
+const char *openapi_format(const struct schema *s);
+
 /* Version 2 cannot say what s allows: it is written without a type. */
 bool openapi_v2_is_open(const struct schema *s);
 

@@ -127,7 +127,8 @@ static void check_string(struct walk *w, const struct schema *s, const json_t *v
                   "Invalid value: \"%.64s\": quantities must match the regular expression "
                   "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
                   text);
-    else if ((s->format == SCHEMA_TIME || s->format == SCHEMA_MICRO_TIME) &&
+    else if (!(s->rules && s->rules->format) &&
+             (s->format == SCHEMA_TIME || s->format == SCHEMA_MICRO_TIME) &&
              clock_parse_rfc3339(text) < 0)
         cause_add(w->found->causes, CAUSE_INVALID, path_of(w),
                   "Invalid value: \"%.64s\": must be a time in RFC 3339 form, like "

@@ -30,7 +30,9 @@ enum schema_format {
     SCHEMA_INT_OR_STRING, /* 80, "25%" */
     SCHEMA_TIME,          /* RFC 3339 in seconds */
     SCHEMA_MICRO_TIME,
-    SCHEMA_EXTRA, /* an array of strings that protobuf wraps in a message */
+    SCHEMA_DATE,     /* "2006-01-02" */
+    SCHEMA_DURATION, /* "1h30m" */
+    SCHEMA_EXTRA,    /* an array of strings that protobuf wraps in a message */
 };
 
 struct schema;
@@ -70,6 +72,7 @@ struct schema {
     const char *map_keys; /* server-side apply's keys, "containerPort,protocol" */
     /* What only a CustomResourceDefinition's schema says (schema_json.c). */
     bool nullable, preserve;          /* preserve: fields that it does not name are kept */
+    bool has_cel;                     /* it or a part of it has rules in CEL */
     const char *fallback;             /* the default, as JSON text; NULL: none */
     const struct schema_rules *rules; /* schema_rules.h; NULL: none */
 };

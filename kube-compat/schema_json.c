@@ -7,19 +7,30 @@
  * therefore finds every repetition. KServe's biggest definition has 17,000 schemas and about a
  * tenth of that when equal ones are counted once.
  *
- * Rules in CEL (x-kubernetes-validations) are not evaluated; each is named in a warning. */
+ * Rules in CEL (x-kubernetes-validations) are compiled against the schema that they stand at, once
+ * for each pair of rules and schema; a rule that does not compile is refused. */
 #include "kube-compat/schema_json.h"
 
 #include <stdio.h>
 
 #include "core/object.h"
-#include "kube-compat/schema_rules.h"
+#include "kube-compat/cel.h"
+#include "kube-compat/schema_cel.h"
+#include "kube-compat/schema_format.h"
 
 enum { WARNINGS_MAX = 256 };
 
 struct entry {
     const void *data;
     size_t len;
+};
+
+/* The rules that stand at a schema, compiled. */
+struct compiled_rules {
+    const struct schema *at; /* interned, without the rules */
+    const char *text;        /* interned JSON of the rules */
+    const struct schema_cel **all;
+    uint32_t num;
 };
 
 struct schema_pool {
@@ -29,6 +40,9 @@ struct schema_pool {
     struct schema_pattern **patterns;
     const char **pattern_texts;
     size_t num_patterns, num_nodes;
+    struct compiled_rules *rules;
+    struct cel_program **programs;
+    size_t num_rules, num_programs;
 };
 
 struct reader {
@@ -37,7 +51,8 @@ struct reader {
     const struct schema_json_options *opt;
     json_t *causes, *warnings;
     int depth;
-    bool full; /* a bound is reached, and reported */
+    int uncorrelated; /* levels of lists whose items have no past: oldSelf has no meaning */
+    bool full;        /* a bound is reached, and reported */
 };
 
 struct schema_pool *schema_pool_create(void) {
@@ -53,8 +68,10 @@ struct schema_pool *schema_pool_create(void) {
 void schema_pool_seal(struct schema_pool *pool) {
     free(pool->table);
     free(pool->pattern_texts);
+    free(pool->rules);
     pool->table = NULL;
     pool->pattern_texts = NULL;
+    pool->rules = NULL;
     pool->patterns =
         mem_realloc(pool->patterns, (pool->num_patterns + 1) * sizeof(pool->patterns[0]));
 }
@@ -64,6 +81,10 @@ void schema_pool_destroy(struct schema_pool *pool) {
         return;
     for (size_t i = 0; i < pool->num_patterns; i++)
         schema_pattern_destroy(pool->patterns[i]);
+    for (size_t i = 0; i < pool->num_programs; i++)
+        cel_program_destroy(pool->programs[i]);
+    free(pool->programs);
+    free(pool->rules);
     free(pool->patterns);
     free(pool->pattern_texts);
     free(pool->table);
@@ -268,9 +289,9 @@ static void read_required(struct reader *r, const json_t *o, struct schema_rules
 }
 
 static bool says_anything(const struct schema_rules *r) {
-    return r->pattern || r->allowed || r->required || r->has_minimum || r->has_maximum ||
-           r->multiple_of > 0 || r->unique || r->min_size >= 0 || r->max_size >= 0 ||
-           r->one_of.num || r->any_of.num || r->all_of.num || r->never;
+    return r->pattern || r->format || r->allowed || r->required || r->has_minimum ||
+           r->has_maximum || r->multiple_of > 0 || r->unique || r->min_size >= 0 ||
+           r->max_size >= 0 || r->one_of.num || r->any_of.num || r->all_of.num || r->never;
 }
 
 static void read_rules(struct reader *r, const json_t *o, struct schema *s) {
@@ -284,6 +305,9 @@ static void read_rules(struct reader *r, const json_t *o, struct schema *s) {
         rules.pattern = intern_text(r->pool, pattern);
         rules.compiled = read_pattern(r, rules.pattern);
     }
+    const char *format = object_str(o, "format");
+    if (format && s->type == SCHEMA_STRING && s->format != SCHEMA_INT_OR_STRING)
+        rules.format = schema_format_find(format);
     rules.unique = s->type == SCHEMA_ARRAY && (s->merge_set || s->map_keys);
     if (s->format != SCHEMA_INT_OR_STRING)
         rules.any_of = read_list(r, o, "anyOf");
@@ -386,19 +410,27 @@ static void read_type(struct reader *r, const json_t *o, struct schema *s, bool 
                "Required value: must not be empty for specified object fields and array items");
 }
 
+/* Formats of numbers; those of strings are rules (schema_format.h). */
 static void read_format(struct reader *r, const json_t *o, struct schema *s) {
     static const struct {
         const char *name;
         enum schema_format format;
-    } formats[] = {{"int32", SCHEMA_INT32},    {"int64", SCHEMA_INT64}, {"byte", SCHEMA_BYTES},
-                   {"date-time", SCHEMA_TIME}, {"float", SCHEMA_PLAIN}, {"double", SCHEMA_PLAIN}};
+    } numbers[] = {{"int32", SCHEMA_INT32},
+                   {"int64", SCHEMA_INT64},
+                   {"float", SCHEMA_PLAIN},
+                   {"double", SCHEMA_PLAIN}};
     const char *name = object_str(o, "format");
-    if (!name || s->format == SCHEMA_INT_OR_STRING)
+    if (!name || !*name || s->format == SCHEMA_INT_OR_STRING)
         return;
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-        if (strcmp(formats[i].name, name) != 0)
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        if (strcmp(numbers[i].name, name) != 0)
             continue;
-        s->format = formats[i].format;
+        s->format = numbers[i].format;
+        return;
+    }
+    const struct schema_string_format *format = schema_format_find(name);
+    if (format && s->type == SCHEMA_STRING) {
+        s->format = format->format;
         return;
     }
     AUTO_FREE char *text = mem_printf("the format \"%.64s\" is not checked", name);
@@ -433,7 +465,9 @@ static void read_items(struct reader *r, const json_t *o, struct schema *s, bool
         refuse(r, CAUSE_FORBIDDEN, "items", "Forbidden: items must be a schema object");
     if (json_is_object(items)) {
         size_t was = push(r, "%s", ".items");
+        r->uncorrelated += !s->map_keys;
         s->items = read_node(r, items, judges);
+        r->uncorrelated -= !s->map_keys;
         pop(r, was);
     } else if (s->type == SCHEMA_ARRAY && !judges) {
         refuse(r, CAUSE_REQUIRED, "items", "Required value: must be specified");
@@ -482,13 +516,6 @@ static void check_keywords(struct reader *r, const json_t *o) {
         refuse(r, CAUSE_FORBIDDEN, "uniqueItems",
                "Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes "
                "quadratic");
-    const json_t *cel = json_object_get(o, "x-kubernetes-validations");
-    for (size_t i = 0; i < json_array_size(cel); i++) {
-        const char *rule = object_str(json_array_get(cel, i), "rule");
-        AUTO_FREE char *text = mem_printf("x-kubernetes-validations[%zu] is not evaluated: %.100s",
-                                          i, rule ? rule : "(no rule)");
-        warn(r, text);
-    }
 }
 
 /* False: a bound is reached; it is reported once. */
@@ -502,6 +529,127 @@ static bool within_bounds(struct reader *r) {
         refuse(r, CAUSE_INVALID, "", why);
     r->full = r->full || why;
     return !why;
+}
+
+/* Gives a program of the pool, or NULL (r has the cause). */
+static const struct cel_program *compile(struct reader *r, const char *text, const char *member,
+                                         const struct cel_options *opt) {
+    struct error err = ERROR_INIT;
+    AUTO(cel_program) program = NULL;
+    if (cel_compile(text, opt, &program, &err)) {
+        AUTO_FREE char *message =
+            mem_printf("Invalid value: \"%.300s\": compilation failed: %s", text, err.text);
+        refuse(r, CAUSE_INVALID, member, message);
+        return NULL;
+    }
+    if (cel_uses_old(program) && r->uncorrelated) {
+        refuse(r, CAUSE_FORBIDDEN, member,
+               "Forbidden: oldSelf cannot be used in an atomic part, or in the items of a list "
+               "that is "
+               "not of type map");
+        return NULL;
+    }
+    struct schema_pool *pool = r->pool;
+    pool->programs =
+        mem_realloc(pool->programs, (pool->num_programs + 1) * sizeof(pool->programs[0]));
+    return pool->programs[pool->num_programs++] = steal(program);
+}
+
+static bool is_reason(const char *reason) {
+    static const char *const reasons[] = {CAUSE_INVALID, CAUSE_FORBIDDEN, CAUSE_REQUIRED,
+                                          CAUSE_DUPLICATE};
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
+        if (!strcmp(reason, reasons[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Is ".a.b" a field below s? */
+static bool has_field(const struct schema *s, const char *path) {
+    char name[OBJECT_PATH_BYTES_MAX];
+    while (s && *path == '.') {
+        size_t len = strcspn(++path, ".[");
+        if (!len || len >= sizeof(name))
+            return false;
+        snprintf(name, sizeof(name), "%.*s", (int)len, path);
+        path += len;
+        const struct schema_property *p = schema_property(s, name);
+        s = s->items && s->type == SCHEMA_OBJECT ? s->items : p ? p->schema : NULL;
+    }
+    return s && !*path;
+}
+
+static const struct schema_cel *read_one_rule(struct reader *r, const json_t *o,
+                                              const struct schema *at) {
+    const char *text = object_str(o, "rule"), *reason = object_str(o, "reason");
+    const char *field = object_str(o, "fieldPath"), *message = object_str(o, "message");
+    const char *expression = object_str(o, "messageExpression");
+    struct cel_options opt = {.self = at,
+                              .has_old = true,
+                              .old_is_optional = object_bool(o, "optionalOldSelf", false),
+                              .want = CEL_BOOL};
+    if (!text || !text[strspn(text, " \t\r\n")]) {
+        refuse(r, CAUSE_REQUIRED, "rule", "Required value: rule is not specified");
+        return NULL;
+    }
+    if (reason && !is_reason(reason))
+        refuse(r, CAUSE_NOT_SUPPORTED, "reason",
+               "Unsupported value: supported values: \"FieldValueRequired\", "
+               "\"FieldValueInvalid\", \"FieldValueForbidden\", \"FieldValueDuplicate\"");
+    if (field && *field && !has_field(at, field))
+        refuse(r, CAUSE_INVALID, "fieldPath",
+               "Invalid value: must be a path of fields like \".spec.name\" that the schema knows");
+    struct schema_cel *rule = arena_alloc(r->pool->arena, sizeof(*rule));
+    rule->rule = intern_text(r->pool, text);
+    rule->message = message && *message ? intern_text(r->pool, message) : NULL;
+    rule->reason = intern_text(r->pool, reason ? reason : CAUSE_INVALID);
+    rule->field = field && *field ? intern_text(r->pool, field) : NULL;
+    rule->old_is_optional = opt.old_is_optional;
+    rule->program = compile(r, text, "rule", &opt);
+    opt.want = CEL_STRING;
+    if (expression && *expression)
+        rule->message_program = compile(r, expression, "messageExpression", &opt);
+    return rule;
+}
+
+/* Puts the rules of x-kubernetes-validations into s, which is whole otherwise. */
+static void read_cel(struct reader *r, const json_t *o, struct schema *s, bool judges) {
+    const json_t *list = json_object_get(o, "x-kubernetes-validations");
+    size_t num = json_array_size(list);
+    if (!num)
+        return;
+    if (judges || num > SCHEMA_CEL_RULES_MAX) {
+        refuse(r, CAUSE_FORBIDDEN, "x-kubernetes-validations",
+               "Forbidden: at most 64 rules, and none in a logical junctor");
+        return;
+    }
+    struct schema_pool *pool = r->pool;
+    const struct schema *at = intern(pool, s, sizeof(*s));
+    const char *text = intern_json(pool, list);
+    size_t i = 0;
+    while (i < pool->num_rules && (pool->rules[i].at != at || pool->rules[i].text != text))
+        i++;
+    if (i == pool->num_rules || r->uncorrelated) { /* there each place is judged by itself */
+        pool->rules = mem_realloc(pool->rules, (pool->num_rules + 1) * sizeof(pool->rules[0]));
+        i = pool->num_rules++;
+        const struct schema_cel **all = arena_alloc(pool->arena, num * sizeof(*all));
+        for (size_t k = 0; k < num; k++) {
+            size_t was = push_index(r, "x-kubernetes-validations", k);
+            all[k] = read_one_rule(r, json_array_get(list, k), at);
+            pop(r, was);
+        }
+        pool->rules[i] = (struct compiled_rules){at, text, all, (uint32_t)num};
+    }
+    struct schema_rules rules;
+    memset(&rules, 0, sizeof(rules)); /* padding too: it is compared as bytes */
+    rules.min_size = rules.max_size = -1;
+    if (s->rules)
+        memcpy(&rules, s->rules, sizeof(rules));
+    rules.cel = (const struct schema_cel *const *)pool->rules[i].all;
+    rules.num_cel = pool->rules[i].num;
+    s->rules = intern(pool, &rules, sizeof(rules));
+    s->has_cel = true;
 }
 
 static const struct schema *read_as(struct reader *r, const json_t *o, bool judges, bool root) {
@@ -521,8 +669,10 @@ static const struct schema *read_as(struct reader *r, const json_t *o, bool judg
     read_list_type(r, o, &s);
     s.nullable = object_bool(o, "nullable", false);
     bool embedded = object_bool(o, "x-kubernetes-embedded-resource", false);
+    r->uncorrelated += s.atomic;
     read_properties(r, o, &s, judges, root, embedded);
     read_items(r, o, &s, judges);
+    r->uncorrelated -= s.atomic;
     read_rules(r, o, &s);
     if (!judges)
         read_default(r, o, &s);
@@ -533,9 +683,13 @@ static const struct schema *read_as(struct reader *r, const json_t *o, bool judg
             refuse(r, CAUSE_INVALID, "type", "Invalid value: must be object at the root");
         s.type = SCHEMA_OBJECT;
     }
-    r->depth--;
     if (s.type == SCHEMA_ARRAY && !s.items)
         s.items = &schema_any;
+    s.has_cel = s.items && s.items->has_cel;
+    for (uint32_t i = 0; i < s.num_properties; i++)
+        s.has_cel = s.has_cel || s.properties[i].schema->has_cel;
+    read_cel(r, o, &s, judges);
+    r->depth--;
     return intern(r->pool, &s, sizeof(s));
 }
 

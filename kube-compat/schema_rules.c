@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/object.h"
+#include "kube-compat/schema_format.h"
 
 enum { SHOWN_BYTES_MAX = 128 };
 
@@ -181,6 +182,11 @@ void schema_rules_check(const struct schema *s, const json_t *value, const char 
         cause_add(f->causes, CAUSE_INVALID, path,
                   "Invalid value: \"%.100s\": %s in body should match '%s'",
                   json_string_value(value), path, r->pattern);
+    if (r->format && r->format->check && json_is_string(value) &&
+        !r->format->check(json_string_value(value)))
+        cause_add(f->causes, CAUSE_INVALID, path,
+                  "Invalid value: \"%.100s\": %s in body must be of type %s: \"%.100s\"",
+                  json_string_value(value), path, r->format->name, json_string_value(value));
     for (const char **name = r->required; name && *name && json_is_object(value); name++) {
         char field[OBJECT_PATH_BYTES_MAX];
         snprintf(field, sizeof(field), "%s%s%s", path, *path ? "." : "", *name);

@@ -14,6 +14,7 @@
 #include "core/object.h"
 #include "kube-compat/body.h"
 #include "kube-compat/crd.h"
+#include "kube-compat/schema_cel.h"
 #include "kube-compat/escalation.h"
 #include "kube-compat/validate.h"
 
@@ -134,6 +135,12 @@ static enum errc validate(struct request *rq, const json_t *object, const json_t
         validate_update(rq->kind, object, old, rq->causes);
     if (kind_is_crd(rq->kind) && !json_array_size(rq->causes))
         return crds_admit(rq->kube->crds, object, old, rq->causes, rq->warnings, err);
+    if (!json_array_size(rq->causes))
+        schema_cel_check(rq->kind->schema, object, old, rq->causes);
+    else if (rq->kind->schema->has_cel)
+        cause_add(rq->causes, CAUSE_INVALID, "<nil>",
+                  "Invalid value: \"null\": some validation rules were not checked because the "
+                  "object was invalid; correct the existing errors to complete validation");
     if (json_array_size(rq->causes))
         return err_set(err, ERR_INVALID, "%s is invalid", rq->kind->kind);
     return OK;

@@ -352,7 +352,12 @@ check cr-widened 'patched' k patch "wd$$" one --type=merge -p '{"spec":{"size":3
 refuse crd-webhook 'spec.conversion.strategy: Unsupported value: "Webhook"' k patch crd "widgets.$group" --type=merge -p '{"spec":{"conversion":{"strategy":"Webhook"}}}'
 refuse crd-schema 'properties\[spec\].*pattern|additionalProperties.*Forbidden' k patch crd "widgets.$group" --type=json -p '[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/additionalProperties","value":false}]'
 refuse crd-version-stored 'storedVersions' k patch crd "widgets.$group" --type=json -p '[{"op":"replace","path":"/spec/versions/0/name","value":"v2"}]'
-check crd-cel 'Warning:.*properties\[spec\]: x-kubernetes-validations\[0\] is not evaluated' k patch crd "widgets.$group" --type=json -p '[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations","value":[{"rule":"self.size > 0"}]}]'
+rule() { echo "[{\"op\":\"add\",\"path\":\"/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations\",\"value\":[$1]}]"; }
+check crd-cel 'patched' k patch crd "widgets.$group" --type=json -p "$(rule '{"rule":"self.size % 2 == 0","message":"size must be even"},{"rule":"self.size >= oldSelf.size","message":"cannot shrink"}')"
+refuse cr-cel 'spec: Invalid value: "object": size must be even' k patch "wd$$" one --type=merge -p '{"spec":{"size":31}}'
+refuse cr-cel-transition 'spec: Invalid value: "object": cannot shrink' k patch "wd$$" one --type=merge -p '{"spec":{"size":28}}'
+check cr-cel-holds 'patched' k patch "wd$$" one --type=merge -p '{"spec":{"size":32}}'
+refuse crd-cel-unknown "rule: Invalid value: .*undeclared reference to 'isURL'" k patch crd "widgets.$group" --type=json -p "$(rule '{"rule":"isURL(self.color)"}')"
 check cr-server-side "serverside-applied" apply_text "$(widget ssa "{size: 2}")" --server-side
 check crd-server-side "serverside-applied" apply_text "$(definition "minimum: 1, maximum: 99")" --server-side --force-conflicts
 check crd-delete 'deleted' k delete crd "widgets.$group" --timeout=20s
