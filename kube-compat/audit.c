@@ -199,12 +199,8 @@ void audit_decided(struct audit_record *r, bool allowed, const char *reason) {
 }
 
 void audit_body(struct audit_record *r, const json_t *body) {
-    json_t *ref = r ? json_object_get(r->event, "objectRef") : NULL;
-    if (!r)
-        return;
-    if (ref && !json_object_get(ref, "name"))
-        set_text(ref, "name", object_str(body, "metadata.name"));
-    if (r->level != AUDIT_REQUEST)
+    audit_result(r, body);
+    if (!r || r->level != AUDIT_REQUEST)
         return;
     size_t len = json_dumpb(body, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
     if (len > AUDIT_BODY_BYTES_MAX) {
@@ -216,6 +212,12 @@ void audit_body(struct audit_record *r, const json_t *body) {
         return;
     }
     json_object_set_new(r->event, "requestObject", json_deep_copy(body));
+}
+
+void audit_result(struct audit_record *r, const json_t *object) {
+    json_t *ref = r ? json_object_get(r->event, "objectRef") : NULL;
+    if (ref && !json_object_get(ref, "name"))
+        set_text(ref, "name", object_str(object, "metadata.name"));
 }
 
 void audit_failed(struct audit_record *r, const json_t *status) {

@@ -33,6 +33,8 @@ void audit_decided(struct audit_record *r, bool allowed, const char *reason);
 /* The body as it was read (borrowed for the call): completes objectRef and, at level Request,
  * stands in the event. Never called for bodies that hold secrets. */
 void audit_body(struct audit_record *r, const json_t *body);
+/* The object that the client gets: names what was created without a name of its own. */
+void audit_result(struct audit_record *r, const json_t *object);
 /* The Status that the client gets (borrowed for the call). */
 void audit_failed(struct audit_record *r, const json_t *status);
 

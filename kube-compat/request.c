@@ -85,6 +85,7 @@ void request_reply(struct request *rq, int status, json_t *object) {
         allowed |= ACCEPT_TABLE | ACCEPT_METADATA;
     enum accept_form form = accept_choose(http_header(rq->x, "Accept"), allowed);
     json_t *shown = NULL;
+    audit_result(rq->audit, object);
     if (form == ACCEPT_NONE) {
         shown =
             status_failure_raw(406, "NotAcceptable",

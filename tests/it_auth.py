@@ -221,6 +221,8 @@ def audit_log_says_who_did_what(program):
         d.start()
         d.kubectl("create", "configmap", "c", "--from-literal=a=body-of-c")
         d.kubectl("create", "secret", "generic", "s", f"--from-literal=a={VALUE}")
+        d.kubectl("create", "-f", "-", stdin='{"apiVersion": "v1", "kind": "ConfigMap", '
+                  '"metadata": {"generateName": "made-"}}')
         token = d.kubectl("create", "token", "default").stdout.strip()
         assert whoami(d, token)
         review(d, token)
@@ -254,6 +256,7 @@ def audit_log_says_who_did_what(program):
         assert made["requestReceivedTimestamp"] <= made["stageTimestamp"], made
         assert made["requestURI"].startswith("/api/v1/namespaces/default/configmaps?"), made
         assert len({e["auditID"] for e in events if e["verb"] == "create"}) > 3
+        assert [e for e in events if e.get("objectRef", {}).get("name", "").startswith("made-")], text
         # Whatever the policy says: neither Secrets nor tokens.
         assert find("create", "secrets")["level"] == "Metadata"
         assert find("create", "serviceaccounts")["objectRef"]["subresource"] == "token"
