@@ -319,6 +319,8 @@ static void put_named(struct writer *w, const struct kinds *kinds, const struct 
     }
     buf_putc(out, '}');
     put_rules(w, s);
+    if (s->atomic)
+        buf_puts(out, ",\"x-kubernetes-map-type\":\"atomic\"");
     for (bool first = true; k; first = false) {
         buf_puts(out, first ? ",\"x-kubernetes-group-version-kind\":[" : ",");
         put_gvk(out, k);

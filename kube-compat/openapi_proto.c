@@ -192,6 +192,8 @@ static void put_merge(struct buf *out, const struct schema *s) {
         AUTO_FREE char *key = mem_printf("\"%s\"", s->merge_key);
         put_extension(out, SCHEMA_FIELD_EXTENSION, "x-kubernetes-patch-merge-key", key);
     }
+    if (s->atomic && s->type == SCHEMA_OBJECT)
+        put_extension(out, SCHEMA_FIELD_EXTENSION, "x-kubernetes-map-type", "\"atomic\"");
     bool merges = s->merge_key || s->merge_set;
     if (merges || s->retain_keys)
         put_extension(out, SCHEMA_FIELD_EXTENSION, "x-kubernetes-patch-strategy",
@@ -258,6 +260,8 @@ static void put_named(struct proto_writer *w, const struct schema *s) {
     put_properties(w, s, kinds.len > 0);
     if (s->preserve)
         put_extension(out, SCHEMA_FIELD_EXTENSION, "x-kubernetes-preserve-unknown-fields", "true");
+    if (s->atomic)
+        put_extension(out, SCHEMA_FIELD_EXTENSION, "x-kubernetes-map-type", "\"atomic\"");
     if (kinds.len) {
         buf_putc(&kinds, ']');
         put_extension(out, SCHEMA_FIELD_EXTENSION, extension, kinds.data);

@@ -119,7 +119,7 @@ def same_schema(name, proto, text):
     assert (one(one(proto, 22) or b"", 1) or b"").decode() == text.get("type", ""), name
     extensions = {k: json.loads(one(v, 2)) for k, v in named(proto, 31).items()}
     for key in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-group-version-kind",
-                "x-kubernetes-patch-merge-key", "x-kubernetes-patch-strategy"):
+                "x-kubernetes-patch-merge-key", "x-kubernetes-patch-strategy", "x-kubernetes-map-type"):
         assert extensions.get(key) == text.get(key), (name, key)
     properties = named(one(proto, 25) or b"", 1)
     assert set(properties) == set(text.get("properties", {})), name
