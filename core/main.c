@@ -187,7 +187,6 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .assign = admission_assign,
                                 .charge = admission_charge,
                                 .evict = admission_evict,
-                                .event_ttl_seconds = c->event_ttl_seconds,
                                 .server_address = c->kube_listen};
     if (!rc)
         rc = kube_create(&kube, &d->kube, err);

@@ -15,15 +15,12 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "core/base/clock.h"
-#include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "kube-compat/audit.h"
 #include "kube-compat/authz.h"
 #include "kube-compat/cost.h"
 #include "kube-compat/discovery.h"
 #include "kube-compat/dispatch.h"
-#include "kube-compat/events_ttl.h"
 #include "kube-compat/impersonate.h"
 #include "kube-compat/managed_fields.h"
 #include "kube-compat/names.h"
@@ -45,12 +42,7 @@ static enum errc no_such_path(struct error *err) {
 }
 
 static void every_minute(void *user) {
-    struct kube *k = user;
-    struct error err = ERROR_INIT;
-    struct log_quoted q;
-    size_t num;
-    if (events_drop_old(k->opt.store, k->opt.event_ttl_seconds, clock_wall_ms(), &num, &err))
-        log_warn("old events not dropped, retrying in a minute", "err=%s", log_quote(&q, err.text));
+    const struct kube *k = user;
     crds_tick(k->crds);
 }
 

@@ -50,7 +50,6 @@ struct kube_options {
     kube_evict_fn *evict;
     const struct audit_options *audit; /* borrowed for kube_create(), its metrics are not read;
                                           NULL: no audit log */
-    int64_t event_ttl_seconds;         /* Events older than this are dropped */
     const char *server_address;        /* "127.0.0.1:6443", for discovery */
     /* Fairness; 0: the defaults below. */
     uint32_t concurrency_max; /* cost of all requests that run at once (cost.h) */

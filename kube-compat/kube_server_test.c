@@ -15,7 +15,6 @@
 
 #include "core/base/clock.h"
 #include "core/object.h"
-#include "kube-compat/events_ttl.h"
 #include "kube-compat/stream.h"
 
 enum { PATIENCE_MS = 20000 };
@@ -65,10 +64,8 @@ static int start(void **state) {
         .dir = logs, .file_bytes_max = 1 << 20, .num_files_max = 2};
     assert_int_equal(store_open(&store_options, &env.store, &err), OK);
     assert_int_equal(podlog_create(&podlog_options, &env.podlog, &err), OK);
-    const struct kube_options kube_options = {.store = env.store,
-                                              .podlog = env.podlog,
-                                              .event_ttl_seconds = 3600,
-                                              .server_address = "127.0.0.1:6443"};
+    const struct kube_options kube_options = {
+        .store = env.store, .podlog = env.podlog, .server_address = "127.0.0.1:6443"};
     if (kube_create(&kube_options, &env.kube, &err))
         fail_msg("%s", err.text);
     const struct http_server_options http_options = {.listen = "127.0.0.1:0",
@@ -602,29 +599,6 @@ static void events_have_two_spellings(void **state) {
     assert_int_equal(json_array_size(json_object_get(b.json, "items")), 1);
 }
 
-static void old_events_go(void **state) {
-    static const char *const times[][2] = {
-        {"old", "2020-01-01T00:00:00Z"}, {"new", "2020-01-01T00:09:00Z"}, {"odd", "soon"}};
-    struct error err = ERROR_INIT;
-    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
-        char key[64];
-        snprintf(key, sizeof(key), "core/events/ttl/%s", times[i][0]);
-        json_t *o = json_pack("{s:s, s:s, s:{s:s, s:s}, s:s}", "apiVersion", "v1", "kind", "Event",
-                              "metadata", "name", times[i][0], "namespace", "ttl", "lastTimestamp",
-                              times[i][1]);
-        assert_int_equal(store_put(env.store, key, o, STORE_EXPECT_ABSENT, NULL, &err), OK);
-    }
-    int64_t now_ms = clock_parse_rfc3339("2020-01-01T00:10:00Z");
-    size_t num = 9;
-    assert_int_equal(events_drop_old(env.store, 0, now_ms, &num, &err), OK);
-    assert_int_equal(num, 0);
-    assert_int_equal(events_drop_old(env.store, 300, now_ms, &num, &err), OK);
-    assert_int_equal(num, 1);
-    expect_status("GET", "/api/v1/namespaces/ttl/events/old", NULL, 404, "NotFound");
-    expect_status("GET", "/api/v1/namespaces/ttl/events/new", NULL, 200, NULL);
-    expect_status("GET", "/api/v1/namespaces/ttl/events/odd", NULL, 200, NULL);
-}
-
 static void impersonation_takes_rights_away(void **state) {
     AUTO_ANSWER a, b, c, d;
     request_with("GET", CM, "Impersonate-User: bob\r\n", "", 0, &a);
@@ -745,7 +719,6 @@ int main(void) {
         cmocka_unit_test(streams_are_bounded),
         cmocka_unit_test(events_have_two_spellings),
         cmocka_unit_test(lost_history_is_gone),
-        cmocka_unit_test(old_events_go),
         cmocka_unit_test(impersonation_takes_rights_away),
         cmocka_unit_test(server_side_apply_answers),
         cmocka_unit_test(managed_fields_survive_their_readers),

@@ -255,8 +255,9 @@ static enum errc dispatch(struct world *w, const char *key, struct error *err) {
     if (!strcmp(key, KEY_GC))
         return gc_collect(w, err);
     if (!strcmp(key, KEY_EVENT_SWEEP)) {
-        events_expire(w);
-        workqueue_add(w->queue, key, w->mono_ms + CONTROLLERS_EVENT_SWEEP_MS);
+        bool more = events_expire(w);
+        workqueue_add(w->queue, key,
+                      w->mono_ms + (more ? CONTROLLERS_GC_DELAY_MS : CONTROLLERS_EVENT_SWEEP_MS));
         return OK;
     }
     if (!strcmp(key, KEY_HEARTBEAT)) {

@@ -7,8 +7,6 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
-enum { EXPIRE_BATCH_MAX = 200 };
-
 struct event_buffer {
     json_t *items; /* Event objects, the new ones' count being how often in this round */
     uint32_t num_dropped;
@@ -143,27 +141,35 @@ void events_flush(struct world *w) {
     free(keys);
 }
 
-void events_expire(struct world *w) {
+/* When it was last seen stands in one of several places, by the age of the client that wrote it.
+ * One whose time does not parse is kept: it was not written by us, and harms nobody. */
+static int64_t last_seen_ms(const json_t *event) {
+    static const char *const paths[] = {"series.lastObservedTime", "lastTimestamp", "eventTime",
+                                        "metadata.creationTimestamp"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        const char *text = object_str(event, paths[i]);
+        if (text)
+            return clock_parse_rfc3339(text);
+    }
+    return -1;
+}
+
+bool events_expire(struct world *w) {
     AUTO_STORE_LIST list = {0};
     world_list(w, KIND_EVENT, NULL, &list);
     int64_t oldest_ms = w->wall_ms - w->config->event_ttl_seconds * 1000;
-    struct store_write writes[EXPIRE_BATCH_MAX];
+    struct store_write writes[EVENTS_EXPIRED_MAX];
     size_t num_writes = 0;
-    for (size_t i = 0; i < list.num_items && num_writes < EXPIRE_BATCH_MAX; i++) {
-        const json_t *e = list.items[i]->json;
-        const char *at = object_str(e, "lastTimestamp");
-        if (!at)
-            at = object_str(e, "eventTime");
-        if (!at)
-            at = object_str(e, "metadata.creationTimestamp");
-        if (at && clock_parse_rfc3339(at) < oldest_ms)
+    for (size_t i = 0; i < list.num_items && num_writes < EVENTS_EXPIRED_MAX; i++) {
+        int64_t seen_ms = last_seen_ms(list.items[i]->json);
+        if (seen_ms >= 0 && seen_ms < oldest_ms)
             writes[num_writes++] = (struct store_write){.key = list.items[i]->key,
                                                         .expect_revision = list.items[i]->revision};
     }
     struct error err = ERROR_INIT;
+    struct log_quoted q;
     /* A conflict means that one of them happened again; the next sweep takes the others. */
-    if (num_writes && store_commit(w->store, writes, num_writes, NULL, &err)) {
-        struct log_quoted q;
+    if (num_writes && store_commit(w->store, writes, num_writes, NULL, &err))
         log_debug("event sweep put off", "error=%s", log_quote(&q, err.text));
-    }
+    return num_writes == EVENTS_EXPIRED_MAX;
 }

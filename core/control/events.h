@@ -9,6 +9,7 @@
 
 enum {
     EVENTS_MESSAGE_BYTES_MAX = 1024, /* Kubernetes' bound; longer ones are cut */
+    EVENTS_EXPIRED_MAX = 256,        /* in one commit */
     EVENTS_BUFFERED_MAX = 256,       /* of one round; more are counted and dropped with a warning */
 };
 
@@ -23,7 +24,9 @@ void events_destroy(struct event_buffer *b);
 void event_emit(struct world *w, const json_t *regarding, const char *type, const char *reason,
                 const char *component, const char *fmt, ...) PRINTF(6, 7);
 
-void events_flush(struct world *w);  /* writes what the round emitted */
-void events_expire(struct world *w); /* deletes what is older than config's event_ttl_seconds */
+void events_flush(struct world *w); /* writes what the round emitted */
+/* Deletes what is older than config's event_ttl_seconds, EVENTS_EXPIRED_MAX at once. True: there
+ * may be more. */
+bool events_expire(struct world *w);
 
 #endif

@@ -160,6 +160,37 @@ static void a_terminating_namespace_is_emptied_and_goes(void **state) {
     assert_int_equal(f->num_starts, 2);
 }
 
+/* By whichever time an event has; more of them than go in one commit. */
+static void old_events_go(void **state) {
+    static const char *const times[][2] = {
+        {"\"lastTimestamp\"", "2025-01-01T00:00:00Z"},
+        {"\"eventTime\"", "2025-01-01T00:00:00.000000Z"},
+        {"\"firstTimestamp\"", "2025-01-01T00:00:00Z"}, /* made now: that counts */
+        {"\"lastTimestamp\"", "soon"},
+    };
+    struct fixture *f = *state;
+    size_t before = fixture_count(f, KIND_EVENT);
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        AUTO_FREE char *text = mem_printf("{\"metadata\": {\"name\": \"e%zu\"}, %s: \"%s\"}", i,
+                                          times[i][0], times[i][1]);
+        fixture_create(f, KIND_EVENT, text);
+    }
+    for (int i = 0; i < EVENTS_EXPIRED_MAX + 5; i++) {
+        AUTO_FREE char *text =
+            mem_printf("{\"metadata\": {\"name\": \"many%d\"}, \"series\": {\"lastObservedTime\":"
+                       " \"2025-01-01T00:00:00.000000Z\"}}",
+                       i);
+        fixture_create(f, KIND_EVENT, text);
+    }
+    fixture_advance(f, CONTROLLERS_EVENT_SWEEP_MS + 2 * CONTROLLERS_GC_DELAY_MS);
+    assert_int_equal(fixture_count(f, KIND_EVENT), before + 2);
+    json_t *kept = fixture_get(f, KIND_EVENT, "e2"), *odd = fixture_get(f, KIND_EVENT, "e3");
+    assert_non_null(kept);
+    assert_non_null(odd);
+    json_decref(kept);
+    json_decref(odd);
+}
+
 static void events_repeat_as_a_count_and_expire(void **state) {
     struct fixture *f = *state;
     size_t before = fixture_count(f, KIND_EVENT);
@@ -216,6 +247,7 @@ int main(void) {
         FIXTURE_TEST(a_namespace_tells_what_it_waits_for),
         FIXTURE_TEST(every_namespace_is_furnished_and_stays_so),
         FIXTURE_TEST(a_terminating_namespace_is_emptied_and_goes),
+        FIXTURE_TEST(old_events_go),
         FIXTURE_TEST(events_repeat_as_a_count_and_expire),
         FIXTURE_TEST(the_node_tells_what_clients_require),
     };

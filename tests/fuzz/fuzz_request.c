@@ -80,10 +80,8 @@ static void start(void) {
     must(store_open(&store_options, &env.store, &err), &err);
     must(podlog_create(&podlog_options, &env.podlog, &err), &err);
     put_objects();
-    const struct kube_options kube_options = {.store = env.store,
-                                              .podlog = env.podlog,
-                                              .event_ttl_seconds = 1 << 30,
-                                              .server_address = "127.0.0.1:6443"};
+    const struct kube_options kube_options = {
+        .store = env.store, .podlog = env.podlog, .server_address = "127.0.0.1:6443"};
     must(kube_create(&kube_options, &env.kube, &err), &err);
     const struct http_server_options http_options = {.listen = "127.0.0.1:0",
                                                      .handler = kube_handle,
