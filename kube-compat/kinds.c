@@ -20,6 +20,7 @@ EMBEDDED(kinds_kubernetes_types);
 EMBEDDED(kinds_workloads_types);
 EMBEDDED(kinds_serving_types);
 EMBEDDED(kinds_apiextensions_types);
+EMBEDDED(kinds_descriptions);
 
 enum { KINDS_MAX = 256, FIELDS_MAX = 32 };
 
@@ -234,7 +235,12 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
         {"apiextensions.types", kinds_apiextensions_types_start,
          (size_t)(kinds_apiextensions_types_end - kinds_apiextensions_types_start)},
     };
+    const struct schema_table descriptions = {
+        "descriptions.text", kinds_descriptions_start,
+        (size_t)(kinds_descriptions_end - kinds_descriptions_start)};
     enum errc code = schema_types_create(tables, ARRAY_LEN(tables), &k->types, err);
+    if (!code)
+        code = schema_types_describe(k->types, &descriptions, err);
     if (!code)
         code = read_text(k, kinds_core_yaml_start, kinds_core_yaml_end, err);
     if (!code)

@@ -5,5 +5,6 @@ endforeach()
 foreach(name kubernetes workloads serving apiextensions)
   inferd_embed(INFERD_KINDS kinds_${name}_types ${CMAKE_SOURCE_DIR}/kube-compat/kinds/${name}.types)
 endforeach()
+inferd_embed(INFERD_KINDS kinds_descriptions ${CMAKE_SOURCE_DIR}/kube-compat/kinds/descriptions.text)
 # The roles and bindings that every installation has (rbac_defaults.c).
 inferd_embed(INFERD_KINDS rbac_defaults_yaml ${CMAKE_SOURCE_DIR}/kube-compat/rbac_defaults.yaml)

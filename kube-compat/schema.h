@@ -87,6 +87,10 @@ struct schema_table {
 };
 MUST_CHECK enum errc schema_types_create(const struct schema_table *tables, size_t num_tables,
                                          struct schema_types **ret_types, struct error *err);
+/* Adds descriptions to types and fields that have none. ERR_INVALID names a line about a type or
+ * field that does not exist. */
+MUST_CHECK enum errc schema_types_describe(struct schema_types *t, const struct schema_table *table,
+                                           struct error *err);
 void schema_types_destroy(struct schema_types *t);
 DEFINE_AUTO(schema_types, schema_types_destroy)
 const struct schema *schema_types_find(const struct schema_types *t, const char *name);

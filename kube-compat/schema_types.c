@@ -333,6 +333,34 @@ enum errc schema_types_create(const struct schema_table *tables, size_t num_tabl
     return OK;
 }
 
+/* Lines: "core.v1.Pod -- text", and below it "  spec -- text"; '#' begins a comment. */
+enum errc schema_types_describe(struct schema_types *t, const struct schema_table *table,
+                                struct error *err) {
+    char *rest = arena_strndup(t->arena, table->text, table->len);
+    struct schema *owner = NULL;
+    int number = 0;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        number++;
+        if (!*line || *line == '#')
+            continue;
+        char *description = cut_description(line);
+        bool is_field = *line == ' ';
+        const char *name = line + strspn(line, " ");
+        if (!is_field)
+            owner = (struct schema *)(uintptr_t)schema_types_find(t, name);
+        struct schema_property *p =
+            is_field && owner ? (struct schema_property *)(uintptr_t)schema_property(owner, name)
+                              : NULL;
+        if (!description || !owner || (is_field && !p))
+            return err_set(err, ERR_INVALID, "%s:%d: no such type or field, or no text: %s",
+                           table->name, number, name);
+        const char **described = is_field ? &p->description : &owner->description;
+        if (!*described)
+            *described = description;
+    }
+    return OK;
+}
+
 void schema_types_destroy(struct schema_types *t) {
     if (!t)
         return;

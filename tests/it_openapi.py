@@ -182,6 +182,23 @@ def version_3_is_whole_and_kept(program):
         assert get(d, "/openapi/v3/apis/absent/v1")[0] == 404
 
 
+def every_kind_is_explained(program):
+    with Daemon(program) as d:
+        rows = d.kubectl("api-resources", "--no-headers", "--verbs=list").stdout.splitlines()
+        kinds = {(row.split()[-3], row.split()[0]) for row in rows}
+        assert len(kinds) >= 30, rows
+        for version, plural in sorted(kinds):
+            shown = d.kubectl("explain", plural, "--api-version", version, "--recursive").stdout
+            assert "FIELDS:" in shown and "VERSION:" in shown, (version, plural, shown)
+        for path, words in (("pod.spec.containers.readinessProbe", "only while this check succeeds"),
+                            ("deployment.spec.strategy", "old pods give way"),
+                            ("service.spec.type", "LoadBalancer"), ("node.spec.taints", "keep away"),
+                            ("cm.data", "Keys with texts"), ("secret", "encrypted on disk"),
+                            ("ns", "A room for names"), ("isvc.spec.predictor.model", "where it lies"),
+                            ("servingruntime.spec.containers", "kserve-container")):
+            assert words in d.kubectl("explain", path).stdout, path
+
+
 def minor_of(kubectl):
     shown = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, text=True)
     return int(re.match(r"v1\.(\d+)", json.loads(shown.stdout)["clientVersion"]["gitVersion"]).group(1))
@@ -218,5 +235,5 @@ def old_kubectl_explains_validates_and_tries(program):
 
 
 if __name__ == "__main__":
-    run_tests(version_2_is_whole_in_both_forms, version_3_is_whole_and_kept,
+    run_tests(version_2_is_whole_in_both_forms, version_3_is_whole_and_kept, every_kind_is_explained,
               old_kubectl_explains_validates_and_tries)
