@@ -599,6 +599,50 @@ static void events_have_two_spellings(void **state) {
     assert_int_equal(json_array_size(json_object_get(b.json, "items")), 1);
 }
 
+static void kinds_that_are_not_run_are_empty_and_refuse(void **state) {
+    static const char jobs[] = "/apis/batch/v1/namespaces/default/jobs";
+    AUTO_ANSWER list, refusal, group;
+    request("GET", jobs, NULL, &list);
+    assert_int_equal(list.status, 200);
+    assert_string_equal(object_str(list.json, "kind"), "JobList");
+    assert_int_equal(json_array_size(json_object_get(list.json, "items")), 0);
+    request("POST", jobs, "{}", &refusal);
+    assert_int_equal(refusal.status, 405);
+    assert_string_equal(object_str(refusal.json, "message"),
+                        "inferd does not run jobs.batch: a Pod with restartPolicy Never or "
+                        "OnFailure runs once");
+    expect_status("GET", "/apis/batch/v1/namespaces/default/jobs/x", NULL, 404, "NotFound");
+    expect_status("DELETE", "/apis/batch/v1/namespaces/default/jobs/x", NULL, 404, "NotFound");
+    request("GET", "/apis/batch/v1", NULL, &group);
+    assert_int_equal(json_array_size(object_at(group.json, "resources.0.verbs")), 3);
+}
+
+static void autoscalers_have_two_versions(void **state) {
+    static const char v2[] = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    static const char v1[] = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/a";
+    AUTO_ANSWER made, seen, put, again;
+    request("POST", v2,
+            "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"scaleTargetRef\":{\"kind\":\"Deployment\","
+            "\"name\":\"d\",\"apiVersion\":\"apps/v1\"},\"maxReplicas\":3}}",
+            &made);
+    assert_int_equal(made.status, 201);
+    assert_int_equal(object_int(made.json, "spec.metrics.0.resource.target.averageUtilization", 0),
+                     80);
+    request("GET", v1, NULL, &seen);
+    assert_string_equal(object_str(seen.json, "apiVersion"), "autoscaling/v1");
+    assert_int_equal(object_int(seen.json, "spec.targetCPUUtilizationPercentage", 0), 80);
+    object_set(seen.json, "spec.targetCPUUtilizationPercentage", json_integer(60));
+    char *text = json_dumps(seen.json, JSON_COMPACT);
+    request("PUT", v1, text, &put);
+    free(text);
+    assert_int_equal(put.status, 200);
+    request("GET", "/apis/autoscaling/v2/horizontalpodautoscalers", NULL, &again);
+    assert_int_equal(
+        object_int(again.json, "items.0.spec.metrics.0.resource.target.averageUtilization", 0), 60);
+    assert_string_equal(object_str(again.json, "items.0.status.conditions.0.reason"),
+                        "NotActedUpon");
+}
+
 static void impersonation_takes_rights_away(void **state) {
     AUTO_ANSWER a, b, c, d;
     request_with("GET", CM, "Impersonate-User: bob\r\n", "", 0, &a);
@@ -719,6 +763,8 @@ int main(void) {
         cmocka_unit_test(streams_are_bounded),
         cmocka_unit_test(events_have_two_spellings),
         cmocka_unit_test(lost_history_is_gone),
+        cmocka_unit_test(kinds_that_are_not_run_are_empty_and_refuse),
+        cmocka_unit_test(autoscalers_have_two_versions),
         cmocka_unit_test(impersonation_takes_rights_away),
         cmocka_unit_test(server_side_apply_answers),
         cmocka_unit_test(managed_fields_survive_their_readers),

@@ -214,11 +214,51 @@ static void statuses(void **state) {
     json_decref(s);
 }
 
+static void policy_cells(void **state) {
+    expect_cell(
+        "quota-requests",
+        "{\"status\":{\"hard\":{\"pods\":\"4\",\"limits.cpu\":\"2\",\"cpu\":\"1\"},\"used\":"
+        "{\"pods\":\"1\",\"limits.cpu\":\"500m\"}}}",
+        "cpu: 0/1, pods: 1/4");
+    expect_cell("quota-limits",
+                "{\"status\":{\"hard\":{\"limits.cpu\":\"2\"},\"used\":{\"limits.cpu\":\"500m\"}}}",
+                "limits.cpu: 500m/2");
+    expect_cell("class-global-default", "{\"globalDefault\":true}", "true");
+    expect_cell("endpoints", "{}", "<none>");
+    expect_cell(
+        "endpoints",
+        "{\"subsets\":[{\"addresses\":[{\"ip\":\"a\"},{\"ip\":\"b\"}],\"ports\":[{\"port\":1},"
+        "{\"port\":2}]}]}",
+        "a:1,a:2,b:1 + 1 more...");
+    expect_cell("slice-ports", "{\"ports\":[{\"port\":80},{\"port\":81}]}", "80,81");
+    expect_cell("slice-endpoints", "{\"endpoints\":[]}", "<unset>");
+    expect_cell("slice-endpoints",
+                "{\"endpoints\":[{\"addresses\":[\"a\"]},{\"addresses\":[\"b\"]}]}", "a,b");
+    expect_cell("hpa-reference",
+                "{\"spec\":{\"scaleTargetRef\":{\"kind\":\"Deployment\",\"name\":\"w\"}}}",
+                "Deployment/w");
+    expect_cell("hpa-targets", "{\"spec\":{}}", "<none>");
+    expect_cell("hpa-targets",
+                "{\"spec\":{\"targetCPUUtilizationPercentage\":50},\"status\":"
+                "{\"currentCPUUtilizationPercentage\":7}}",
+                "cpu: 7%/50%");
+    expect_cell(
+        "hpa-targets",
+        "{\"spec\":{\"metrics\":[{\"type\":\"Resource\",\"resource\":{\"name\":\"memory\","
+        "\"target\":{\"averageValue\":\"1Gi\"}}},{\"type\":\"Pods\",\"pods\":{\"target\":"
+        "{\"averageValue\":\"5\"}}},{\"type\":\"External\",\"external\":{\"target\":"
+        "{\"averageValue\":\"2\"}}},{\"type\":\"Object\",\"object\":{}}]},\"status\":"
+        "{\"currentMetrics\":[{},{\"type\":\"Pods\",\"pods\":{\"current\":{\"averageValue\":"
+        "\"3\"}}}]}}",
+        "memory: <unknown>/1Gi, 3/5, <unknown>/2 (avg) + 1 more...");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ages),
         cmocka_unit_test(pod_cells),
         cmocka_unit_test(other_cells),
+        cmocka_unit_test(policy_cells),
         cmocka_unit_test(custom_columns_come_from_paths),
         cmocka_unit_test(accept_walks_clauses),
         cmocka_unit_test(paths),
