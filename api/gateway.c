@@ -121,7 +121,8 @@ enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_
     struct relay_options relay = {.traffic = opt->traffic,
                                   .metrics = g->metrics,
                                   .queue_max = (uint32_t)opt->queue_max,
-                                  .hold_ms = opt->hold_ms};
+                                  .hold_ms = opt->hold_ms,
+                                  .hold_bytes_max = opt->hold_bytes_max};
     enum errc rc = relay_start(&relay, &g->relay, err);
     if (rc)
         return rc;

@@ -18,6 +18,7 @@ struct gateway_options {
     struct tls *tls;         /* NULL: plain */
     int64_t queue_max;       /* requests held per service; 0: none is held */
     int64_t hold_ms;         /* how long each */
+    int64_t hold_bytes_max;  /* their bodies, per service; 0: unbounded */
     int64_t body_bytes_max;  /* 0: HTTP_BODY_BYTES_MAX */
 };
 

@@ -17,7 +17,11 @@
  * an error event (if it stands between two events), and in every case the connection is cut, so
  * that the client cannot take the half for the whole.
  *
- * Holds: one queue per service, first come first served, bounded by queue_max.
+ * Holds: one queue per service, first come first served, bounded in number, bytes and time. A
+ * request that is held while its service has no replica asks for one (traffic_ask): that is how a
+ * service comes back from zero. A client that asked for a stream gets its head and comments with
+ * the expected time after HOLD_COMMENT_FIRST_MS, so that it does not give up; whatever goes wrong
+ * after that reaches it as an error event.
  *
  * A request that names a revision in X-Inferd-Revision goes there, whatever its share: the way to
  * try a dark launch. It takes no turn, so the shares of the others stay exact. */
@@ -37,6 +41,7 @@ static const char REVISION_HEADER[] = "X-Inferd-Revision"; /* who is to answer; 
 
 enum { SIGNAL_NEW = 1, SIGNAL_GONE = 2, SIGNAL_DRAINED = 4 };
 enum { CLIENT_GONE_STATUS = 499, RETRY_AFTER_SECONDS = 2 };
+enum { HOLD_COMMENT_FIRST_MS = 1000, HOLD_COMMENT_MS = 5000, WRAP_BYTES_MAX = 64 * 1024 };
 
 /* The head of an answer that the client has not got yet. */
 struct head_field {
@@ -53,7 +58,8 @@ struct head {
 
 struct relay_request {
     struct relay *relay;
-    struct http_exchange *x; /* NULL: answered */
+    struct http_exchange *x;   /* NULL: answered */
+    struct traffic_turn *turn; /* of its service, whose load it is part of; a reference */
     char *ns, *name, *target;
     int64_t start_ns;
 
@@ -67,10 +73,13 @@ struct relay_request {
     int status;     /* of the answer that the client gets; 0: none yet */
     bool begun;     /* the head went to the client */
     bool is_events; /* text/event-stream */
-    char tail[2];   /* last bytes relayed: "\n\n" stands between two events */
+    bool early;     /* the head went out while it was held; the replica's answer follows */
+    bool wrapped;   /* that answer is no event stream: it becomes one event */
+    struct buf wrap;
+    char tail[2]; /* last bytes relayed: "\n\n" stands between two events */
 
     struct hold *hold; /* the queue it waits in */
-    int64_t hold_until_ms;
+    int64_t hold_until_ms, comment_at_ms;
     struct relay_request *hold_prev, *hold_next;
     struct relay_request *prev, *next; /* of all requests */
 
@@ -84,6 +93,7 @@ struct hold {
     char *ns, *name;
     struct relay_request *first, *last;
     uint32_t len;
+    uint64_t bytes; /* of the bodies */
     struct hold *next;
 };
 
@@ -238,6 +248,12 @@ static struct hold *get_hold(struct relay *r, const char *ns, const char *name) 
     return h;
 }
 
+static size_t body_bytes(const struct relay_request *rq) {
+    size_t len;
+    http_body(rq->x, &len);
+    return len;
+}
+
 static void hold_remove(struct relay_request *rq) {
     struct hold *h = rq->hold;
     if (!h)
@@ -252,6 +268,7 @@ static void hold_remove(struct relay_request *rq) {
         h->last = rq->hold_prev;
     rq->hold = NULL;
     h->len--;
+    h->bytes -= body_bytes(rq);
     metric_add(series(rq, &held), -1);
 }
 
@@ -265,8 +282,12 @@ static void hold_append(struct hold *h, struct relay_request *rq) {
         h->first = rq;
     h->last = rq;
     h->len++;
+    h->bytes += body_bytes(rq);
+    int64_t now_ms = clock_mono_ms();
     if (!rq->hold_until_ms) /* a second hold does not start the clock again */
-        rq->hold_until_ms = clock_mono_ms() + rq->relay->opt.hold_ms;
+        rq->hold_until_ms = now_ms + rq->relay->opt.hold_ms;
+    if (!rq->comment_at_ms)
+        rq->comment_at_ms = now_ms + HOLD_COMMENT_FIRST_MS;
     metric_add(series(rq, &held), 1);
 }
 
@@ -384,7 +405,7 @@ static void log_end(const struct relay_request *rq, const char *pod, double seco
 /* Frees; the exchange must have its answer already (x NULL). */
 static void request_free(struct relay_request *rq) {
     struct relay *r = rq->relay;
-    hold_remove(rq);
+    ASSERT(!rq->hold);
     leave_replica(rq);
     traffic_replica_unref(rq->avoid);
     pthread_mutex_lock(&r->lock);
@@ -401,6 +422,10 @@ static void request_free(struct relay_request *rq) {
     free(rq->target);
     head_clear(&rq->head);
     free(rq->revision);
+    buf_deinit(&rq->wrap);
+    if (rq->turn)
+        traffic_load_change(&rq->turn->load, -1, clock_mono_ns());
+    traffic_turn_unref(rq->turn);
     free(rq);
 }
 
@@ -413,17 +438,35 @@ static void account(struct relay_request *rq) {
     log_end(rq, rq->replica ? rq->replica->pod : "", seconds);
 }
 
-/* The answer never began: it is this error. */
+/* An event with the error, behind what has been sent. */
+static void send_error_event(struct relay_request *rq, const struct error *err) {
+    AUTO_BUF event = BUF_INIT;
+    buf_puts(&event, "data: ");
+    openai_error_body(err, http_request_id(rq->x), &event);
+    while (event.len && event.data[event.len - 1] == '\n')
+        event.len--;
+    buf_puts(&event, "\n\n");
+    http_stream_write(rq->x, event.data, event.len);
+}
+
+/* The answer never began, but for a head and comments: it is this error. */
 static void fail(struct relay_request *rq, const struct error *err) {
     rq->status = openai_status(err->code);
     account(rq);
-    openai_reply_error(steal(rq->x), err);
+    hold_remove(rq); /* while its body is there to be counted */
+    if (rq->early) {
+        send_error_event(rq, err);
+        http_stream_end(steal(rq->x));
+    } else {
+        openai_reply_error(steal(rq->x), err);
+    }
     request_free(rq);
 }
 
 /* The answer is complete, or is cut where it stands. */
 static void end_stream(struct relay_request *rq, bool complete) {
     account(rq);
+    hold_remove(rq);
     struct http_exchange *x = steal(rq->x);
     if (complete)
         http_stream_end(x);
@@ -434,7 +477,7 @@ static void end_stream(struct relay_request *rq, bool complete) {
 
 static void client_gone(struct relay_request *rq) {
     rq->status = CLIENT_GONE_STATUS;
-    if (rq->begun) {
+    if (rq->begun || rq->early) {
         end_stream(rq, false);
         return;
     }
@@ -445,10 +488,39 @@ static void client_gone(struct relay_request *rq) {
 
 /* ---- the answer ---- */
 
+/* The client has a head and comments already. An event stream simply follows; anything else, an
+ * error as a rule, is collected to be one event. */
+static void go_on_early(struct relay_request *rq) {
+    const char *type = rq->head.content_type;
+    rq->begun = true;
+    rq->status = rq->head.status;
+    rq->wrapped = rq->head.status != 200 || !type ||
+                  strncasecmp(type, "text/event-stream", strlen("text/event-stream")) != 0;
+    count_answer(rq);
+}
+
+/* A body with line breaks would be several lines of data; JSON has them only between tokens. */
+static void send_wrapped(struct relay_request *rq) {
+    for (size_t i = 0; i < rq->wrap.len; i++)
+        if (rq->wrap.data[i] == '\n' || rq->wrap.data[i] == '\r')
+            rq->wrap.data[i] = ' ';
+    http_stream_write(rq->x, "data: ", strlen("data: "));
+    http_stream_write(rq->x, rq->wrap.data ? rq->wrap.data : "", rq->wrap.len);
+    http_stream_write(rq->x, "\n\n", 2);
+}
+
 static enum upstream_take on_body(void *user, const char *data, size_t len) {
     struct relay_request *rq = user;
-    if (!rq->begun)
+    if (!rq->begun && rq->early)
+        go_on_early(rq);
+    else if (!rq->begun)
         begin_answer(rq);
+    if (rq->wrapped) {
+        if (rq->wrap.len + len > WRAP_BYTES_MAX)
+            return UPSTREAM_CANCEL;
+        buf_append(&rq->wrap, data, len);
+        return UPSTREAM_TAKEN;
+    }
     if (!http_stream_write(rq->x, data, len))
         return http_stream_gone(rq->x) ? UPSTREAM_CANCEL : UPSTREAM_PAUSE;
     if (len >= 2)
@@ -470,13 +542,7 @@ static void answer_cut(struct relay_request *rq, const char *message) {
         struct error err = ERROR_INIT;
         err_set(&err, ERR_UNAVAILABLE, "replica %s ended in the middle of the answer",
                 rq->replica->pod);
-        AUTO_BUF event = BUF_INIT;
-        buf_puts(&event, "data: ");
-        openai_error_body(&err, http_request_id(rq->x), &event);
-        while (event.len && event.data[event.len - 1] == '\n')
-            event.len--;
-        buf_puts(&event, "\n\n");
-        http_stream_write(rq->x, event.data, event.len);
+        send_error_event(rq, &err);
     }
     end_stream(rq, false);
 }
@@ -505,8 +571,12 @@ static void try_again(struct relay_request *rq, enum upstream_end end, const cha
 static void on_done(void *user, enum upstream_end end, const char *message) {
     struct relay_request *rq = user;
     if (end == UPSTREAM_COMPLETE) {
-        if (!rq->begun) /* an answer without a body */
+        if (!rq->begun && rq->early)
+            go_on_early(rq);
+        else if (!rq->begun) /* an answer without a body */
             begin_answer(rq);
+        if (rq->wrapped)
+            send_wrapped(rq);
         end_stream(rq, true);
     } else if (!rq->begun) {
         try_again(rq, end, message);
@@ -610,6 +680,41 @@ static enum errc hopeless(const struct relay_request *rq, const struct traffic_s
     return err->code;
 }
 
+/* From its first sight of the service on, the request is part of what that is asked for. */
+static void join_load(struct relay_request *rq, const struct traffic_service *s) {
+    if (rq->turn || !s || !s->turn)
+        return;
+    rq->turn = traffic_turn_ref(s->turn);
+    traffic_load_change(&rq->turn->load, 1, clock_mono_ns());
+}
+
+/* When it is worth coming back: when a replica that starts now, or is starting, will be there. */
+static uint32_t retry_after_seconds(const struct relay_request *rq) {
+    int64_t ms = rq->turn ? traffic_load_expected_ms(&rq->turn->load, clock_mono_ms()) : -1;
+    return ms < 0 ? RETRY_AFTER_SECONDS : (uint32_t)((ms + 999) / 1000);
+}
+
+/* OK: there is room for one more. */
+static enum errc hold_has_room(const struct relay_request *rq, const struct hold *h,
+                               struct error *err) {
+    const struct relay_options *opt = &rq->relay->opt;
+    uint32_t num_held = h ? h->len : 0;
+    uint64_t bytes = h ? h->bytes : 0;
+    if (num_held >= opt->queue_max)
+        err_set(err, ERR_EXHAUSTED,
+                "%u requests wait for replicas of InferenceService %s in namespace %s already",
+                num_held, rq->name, rq->ns);
+    else if (opt->hold_bytes_max && bytes + body_bytes(rq) > (uint64_t)opt->hold_bytes_max)
+        err_set(err, ERR_EXHAUSTED,
+                "requests with %llu bytes wait for replicas of InferenceService %s in namespace %s "
+                "already, at most %lld",
+                (unsigned long long)bytes, rq->name, rq->ns, (long long)opt->hold_bytes_max);
+    else
+        return OK;
+    err->retry_after_seconds = retry_after_seconds(rq);
+    return err->code;
+}
+
 static void dispatch(struct relay_request *rq) {
     struct relay *r = rq->relay;
     AUTO(traffic_table) table = traffic_current(r->opt.traffic);
@@ -617,21 +722,20 @@ static void dispatch(struct relay_request *rq) {
     struct error err = ERROR_INIT;
     const struct hold *h = find_hold(r, rq->ns, rq->name);
     uint32_t num_held = h ? h->len : 0;
+    join_load(rq, s);
     if (s && !num_held && try_send(rq, s)) /* no overtaking */
         return;
     if (hopeless(rq, s, &err)) {
         fail(rq, &err);
         return;
     }
-    if (num_held >= r->opt.queue_max) {
-        err_set(&err, ERR_EXHAUSTED,
-                "%u requests wait for replicas of InferenceService %s in namespace %s already",
-                num_held, rq->name, rq->ns);
-        err.retry_after_seconds = RETRY_AFTER_SECONDS;
+    if (hold_has_room(rq, h, &err)) {
         fail(rq, &err);
         return;
     }
     hold_append(get_hold(r, rq->ns, rq->name), rq);
+    if (!traffic_num_ready(s) && s->turn)
+        traffic_ask(r->opt.traffic, s->turn);
 }
 
 static void serve_hold(struct relay *r, struct hold *h, const struct traffic_table *table) {
@@ -655,7 +759,48 @@ static void serve_holds(struct relay *r) {
     drop_empty_holds(r);
 }
 
-/* Gives the time when the next one expires; INT64_MAX: none waits. */
+/* Whether the client asked for a stream of events, which may begin with comments. */
+static bool wants_events(const struct relay_request *rq) {
+    static const char *const paths[] = {"/chat/completions", "/completions"};
+    size_t len, target_len = strcspn(rq->target, "?");
+    const char *body = http_body(rq->x, &len);
+    bool speaks = false;
+    for (size_t i = 0; i < ARRAY_LEN(paths) && !speaks; i++) {
+        size_t n = strlen(paths[i]);
+        speaks = target_len >= n && !strncmp(rq->target + target_len - n, paths[i], n);
+    }
+    json_t *doc = speaks ? json_loadb(body, len, 0, NULL) : NULL;
+    bool wants = json_is_true(json_object_get(doc, "stream"));
+    json_decref(doc);
+    return wants;
+}
+
+/* Tells a held client that something happens, and gives when it is to be told again. */
+static int64_t comment(struct relay_request *rq, int64_t now_ms) {
+    if (now_ms < rq->comment_at_ms)
+        return rq->comment_at_ms;
+    if (!rq->early && !wants_events(rq)) {
+        rq->comment_at_ms = INT64_MAX;
+        return INT64_MAX;
+    }
+    if (!rq->early) {
+        struct http_stream_callbacks cb = {
+            .on_gone = on_gone, .on_drained = on_drained, .user = rq};
+        rq->early = rq->is_events = true;
+        rq->tail[0] = rq->tail[1] = '\n';
+        http_stream_begin(rq->x, 200, "text/event-stream", &cb);
+    }
+    char text[96];
+    int64_t ms = rq->turn ? traffic_load_expected_ms(&rq->turn->load, now_ms) : -1;
+    int n = ms < 0 ? snprintf(text, sizeof(text), ": waiting for a replica\n\n")
+                   : snprintf(text, sizeof(text), ": waiting for a replica, about %.1f s more\n\n",
+                              (double)ms / 1000);
+    http_stream_write(rq->x, text, (size_t)n);
+    rq->comment_at_ms = now_ms + HOLD_COMMENT_MS;
+    return rq->comment_at_ms;
+}
+
+/* Gives the time when the next one expires or is to be told something; INT64_MAX: none waits. */
 static int64_t expire_holds(struct relay *r, int64_t now_ms) {
     int64_t next_ms = INT64_MAX;
     for (struct hold *h = r->holds; h; h = h->next) {
@@ -664,7 +809,9 @@ static int64_t expire_holds(struct relay *r, int64_t now_ms) {
             next = rq->hold_next;
             ASSERT(rq->hold == h);
             if (now_ms < rq->hold_until_ms) {
+                int64_t comment_ms = comment(rq, now_ms);
                 next_ms = rq->hold_until_ms < next_ms ? rq->hold_until_ms : next_ms;
+                next_ms = comment_ms < next_ms ? comment_ms : next_ms;
                 continue;
             }
             struct error err = ERROR_INIT;
@@ -725,7 +872,7 @@ static void *relay_main(void *user) {
     err_set(&err, ERR_UNAVAILABLE, "the gateway is shutting down");
     for (struct relay_request *next; (rq = r->requests); r->requests = next) {
         next = rq->next;
-        if (rq->begun)
+        if (rq->begun || rq->early)
             end_stream(rq, false);
         else
             fail(rq, &err);

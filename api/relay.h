@@ -15,8 +15,9 @@ struct relay;
 struct relay_options {
     struct traffic *traffic; /* borrowed, like metrics, for the relay's life */
     struct metrics *metrics;
-    uint32_t queue_max; /* requests held per service; one more is answered 429 */
-    int64_t hold_ms;    /* how long each; then 503 */
+    uint32_t queue_max;     /* requests held per service; one more is answered 429 */
+    int64_t hold_ms;        /* how long each; then 503 */
+    int64_t hold_bytes_max; /* bodies held per service; 0: unbounded; above it: 429 */
 };
 
 MUST_CHECK enum errc relay_start(const struct relay_options *opt, struct relay **ret_relay,

@@ -31,8 +31,11 @@ struct config {
     int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
     int64_t gateway_queue_max; /* requests held per service while replicas start */
     int64_t gateway_hold_seconds;
-    int64_t body_bytes_max;     /* gateway and API request bodies */
-    int64_t log_file_bytes_max; /* per container log file before it rotates */
+    int64_t gateway_hold_bytes_max;      /* bodies of the requests held per service */
+    int64_t scale_to_zero_idle_seconds;  /* nobody asks for so long: no replica is needed */
+    int64_t scale_to_zero_grace_seconds; /* the same in Knative's rule, behind its window */
+    int64_t body_bytes_max;              /* gateway and API request bodies */
+    int64_t log_file_bytes_max;          /* per container log file before it rotates */
     int64_t log_files_max;
     int64_t event_ttl_seconds;
     int64_t history_events_max;

@@ -51,6 +51,7 @@ struct daemon {
     struct store *store;
     struct podlog *podlog;
     struct traffic *traffic;
+    struct metrics *metrics; /* of gateway and control */
     struct kube *kube;
     struct http_server *http;
     struct gateway *gateway;
@@ -211,8 +212,11 @@ static enum errc start(struct daemon *d, struct error *err) {
     if (!rc)
         rc = start_kube(d, err);
     d->traffic = traffic_create();
+    d->metrics = metrics_create();
     struct gateway_options gateway = {.listen = c->gateway_listen,
                                       .traffic = d->traffic,
+                                      .metrics = d->metrics,
+                                      .hold_bytes_max = c->gateway_hold_bytes_max,
                                       .queue_max = c->gateway_queue_max,
                                       .hold_ms = c->gateway_hold_seconds * 1000,
                                       .body_bytes_max = c->body_bytes_max};
@@ -224,6 +228,7 @@ static enum errc start(struct daemon *d, struct error *err) {
     struct control_options control = {.store = d->store,
                                       .podlog = d->podlog,
                                       .traffic = d->traffic,
+                                      .metrics = d->metrics,
                                       .config = c,
                                       .gateway_url = d->gateway_url,
                                       .kube_address = http_server_address(d->http),
@@ -250,6 +255,7 @@ static void stop(struct daemon *d) {
     tls_stop(d->tls);
     auth_close(d->auth);
     traffic_destroy(d->traffic);
+    metrics_destroy(d->metrics);
     podlog_destroy(d->podlog);
     store_close(d->store);
     seal_close(d->seal);

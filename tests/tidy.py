@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "core": ["core/base"],
     "core/scale": ["core/base"],
     "core/node": ["core/base", "core"],
-    "core/control": ["core/base", "core", "core/node"],
+    "core/control": ["core/base", "core", "core/scale", "core/node"],
     "kube-compat": ["core/base", "core", "core/node"],
     "engine/cpu": ["core/base"],
     "engine": ["core/base", "engine/cpu"],

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/control/autoscale_plan.h"
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
@@ -208,7 +209,8 @@ static enum errc admit_isvc(json_t *isvc, json_t *warnings, struct error *err) {
     /* KServe's default: a single container needs no name. */
     if (json_is_object(first) && !object_str(first, "name"))
         json_object_set_new(first, "name", json_string(ISVC_CONTAINER_NAME));
-    if (check_name(isvc, err) || check_replicas(isvc, err) || check_implementation(predictor, err))
+    if (check_name(isvc, err) || check_replicas(isvc, err) || autoscale_check(isvc, err) ||
+        check_implementation(predictor, err))
         return err->code;
     isvc_fields_ignored(isvc, warnings);
     return OK;

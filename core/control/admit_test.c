@@ -102,7 +102,7 @@ static void fields_without_effect_are_told(void **state) {
     json_t *o = parse(
         "{\"metadata\":{\"name\":\"a\",\"annotations\":{\"serving.kserve.io/deploymentMode\":"
         "\"Serverless\"}},\"spec\":{\"transformer\":{\"containers\":[{\"image\":\"x\"}]},"
-        "\"explainer\":{\"x\":1},\"predictor\":{\"scaleTarget\":3,"
+        "\"explainer\":{\"x\":1},\"predictor\":{\"scaleMetric\":\"cpu\","
         "\"minReplicas\":0,\"maxReplicas\":4,\"logger\":{\"mode\":\"all\"},\"model\":{"
         "\"modelFormat\":{\"name\":\"gguf\"},\"storageUri\":\"/m\",\"readinessProbe\":{\"x\":1},"
         "\"storage\":{\"key\":\"k\"}},\"containers\":[{\"name\":\"side\",\"image\":\"s\"}]}}}");
@@ -110,9 +110,7 @@ static void fields_without_effect_are_told(void **state) {
     assert_int_equal(admit("inferenceservices", o, NULL, warnings, &err), OK);
     static const char *const parts[] = {"spec.transformer has no effect",
                                         "spec.explainer has no effect",
-                                        "scaleTarget",
-                                        "minReplicas 0",
-                                        "maxReplicas",
+                                        "scaleMetric",
                                         "logger",
                                         "model.readinessProbe",
                                         "model.storage has",

@@ -22,6 +22,7 @@ enum { PATH_BYTES_MAX = 4096 };
 struct control {
     struct controllers *controllers;
     struct supervisor *supervisor;
+    struct traffic *traffic; /* borrowed; NULL: does not wake us yet */
     int epoll_fd;
     int wake_fd; /* the store changed, or the end has come */
     _Atomic bool stopping;
@@ -123,6 +124,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .config = config,
         .podlog = opt->podlog,
         .traffic = opt->traffic,
+        .metrics = opt->metrics,
         .driver = supervisor_driver(c->supervisor),
         .gateway_url = opt->gateway_url,
         .kube_address = opt->kube_address,
@@ -140,6 +142,8 @@ static enum errc start(struct control *c, const struct control_options *opt, str
     if (controllers_create(&w, wake, c, &c->controllers, err) || watch_fd(c, c->wake_fd, err) ||
         watch_fd(c, supervisor_fd(c->supervisor), err))
         return err->code;
+    traffic_on_ask(opt->traffic, wake, c);
+    c->traffic = opt->traffic;
     if (pthread_create(&c->thread, NULL, control_thread, c))
         return err_set(err, ERR_INTERNAL, "start the control thread");
     c->thread_started = true;
@@ -165,6 +169,8 @@ void control_stop(struct control *c) {
         wake(c);
         pthread_join(c->thread, NULL);
     }
+    if (c->traffic)
+        traffic_on_ask(c->traffic, NULL, NULL);
     supervisor_destroy(c->supervisor, 0);
     controllers_destroy(c->controllers);
     if (c->wake_fd >= 0)

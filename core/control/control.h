@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "core/auth.h"
+#include "core/base/metrics.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
 #include "core/node/podlog.h"
@@ -19,6 +20,7 @@ struct control_options {
     struct store *store; /* borrowed, like all here, for the control's life */
     struct podlog *podlog;
     struct traffic *traffic;
+    struct metrics *metrics; /* NULL: nothing is counted */
     const struct config *config;
     const char *gateway_url;  /* "http://127.0.0.1:8080": for status.url */
     const char *kube_address; /* "127.0.0.1:6443": the kubernetes Service */

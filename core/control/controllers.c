@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "core/base/log.h"
+#include "core/control/autoscale.h"
 #include "core/control/cluster_role.h"
 #include "core/control/deployment.h"
 #include "core/control/disruption.h"
@@ -37,6 +38,7 @@
 static const char KEY_GC[] = "gc";
 static const char KEY_EVENT_SWEEP[] = "event-sweep";
 static const char KEY_HEARTBEAT[] = "heartbeat";
+static const char KEY_AUTOSCALE[] = "autoscale";
 
 struct controllers {
     struct world w;
@@ -144,6 +146,9 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         enqueue_object(w, kind, o);
         break;
     case KIND_INFERENCE_SERVICE:
+        workqueue_add(w->queue, KEY_AUTOSCALE, w->mono_ms + AUTOSCALE_TICK_MS);
+        enqueue_object(w, kind, o);
+        break;
     case KIND_NAMESPACE:
     case KIND_SERVICE:
     case KIND_RESOURCE_QUOTA:
@@ -264,6 +269,11 @@ static enum errc dispatch(struct world *w, const char *key, struct error *err) {
         workqueue_add(w->queue, key, w->mono_ms + NODE_HEARTBEAT_SECONDS * 1000);
         return node_ensure(w, err);
     }
+    if (!strcmp(key, KEY_AUTOSCALE)) {
+        if (autoscale_tick(w))
+            workqueue_add(w->queue, key, w->mono_ms + AUTOSCALE_TICK_MS);
+        return OK;
+    }
     const char *space = strchr(key, ' '), *slash = strchr(key, '/');
     ASSERT(space && slash && slash > space && (size_t)(space - key) < sizeof(kind));
     snprintf(kind, sizeof(kind), "%.*s", (int)(space - key), key);
@@ -294,6 +304,10 @@ void controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms) {
     w->wall_ms = wall_ms;
     w->mono_ms = mono_ms;
     observe_all(c);
+    if (traffic_take_asked(w->traffic)) {
+        autoscale_tick(w);
+        observe_all(c);
+    }
     for (int i = 0; i < CONTROLLERS_KEYS_MAX && workqueue_next(w->queue, mono_ms, key); i++) {
         look_at(w, key);
         observe_all(c); /* own writes cause more, until nothing changes any more */
@@ -332,6 +346,7 @@ enum errc controllers_create(const struct world *world, store_notify_fn *notify,
     c->w.queue = workqueue_create();
     c->w.events = events_create();
     c->w.pods = pod_table_create();
+    c->w.autoscale = autoscale_table_create();
     c->w.traffic_stale = true;
     if (furnish(c, err) || resync(c, err))
         return err->code;
@@ -346,6 +361,7 @@ void controllers_destroy(struct controllers *c) {
         return;
     store_watch_close(c->watch);
     pod_table_destroy(c->w.pods);
+    autoscale_table_destroy(c->w.autoscale);
     events_destroy(c->w.events);
     workqueue_destroy(c->w.queue);
     free(c->w.traffic_published);

@@ -2,7 +2,8 @@
  *
  * What it wrote into the Deployment is noted there (two annotations): template and replicas are
  * written again only when the InferenceService asks for something else than last time. So `kubectl
- * scale`, `rollout undo` and `rollout restart` on the Deployment hold until the service changes.
+ * scale`, `rollout undo` and `rollout restart` on the Deployment hold until the service changes. Of
+ * a service that scales by itself the bounds are noted, and the autoscaler writes the replicas.
  *
  * canaryTrafficPercent becomes a third annotation: which ReplicaSet of the Deployment stays beside
  * the newest one (revision.h). It is written in the same commit as a new template. */
@@ -11,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/control/autoscale_plan.h"
 #include "core/control/events.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/isvc_status.h"
@@ -39,7 +41,33 @@ static int64_t wanted_replicas(const json_t *isvc) {
     const char *stop = object_annotation(isvc, "serving.kserve.io/stop");
     if (stop && !strcmp(stop, "true"))
         return 0;
+    struct autoscale_plan plan;
+    autoscale_plan(isvc, NULL, &plan);
+    if (plan.rule != AUTOSCALE_NONE)
+        return plan.initial;
     return object_int(isvc, "spec.predictor.minReplicas", 1);
+}
+
+/* Replicas of a Deployment that was told something else before. Where the autoscaler is at work,
+ * new bounds move only what is outside them. */
+static int64_t replicas_for(const json_t *isvc, const json_t *deployment) {
+    const json_t *has = object_at(deployment, "spec.replicas");
+    struct autoscale_plan plan;
+    autoscale_plan(isvc, NULL, &plan);
+    if (plan.rule == AUTOSCALE_NONE || !has)
+        return wanted_replicas(isvc);
+    int64_t now = json_integer_value(has);
+    return now < plan.min ? plan.min : now > plan.max ? plan.max : now;
+}
+
+/* What is noted of it. */
+static void describe_replicas(const json_t *isvc, char *out, size_t size) {
+    struct autoscale_plan plan;
+    autoscale_plan(isvc, NULL, &plan);
+    if (plan.rule != AUTOSCALE_NONE)
+        snprintf(out, size, "%d..%d", plan.min, plan.max);
+    else
+        snprintf(out, size, "%" PRId64, wanted_replicas(isvc));
 }
 
 /* Old and new cannot have their GPUs at the same time: the node has too few for one more. */
@@ -122,12 +150,12 @@ static void note_stable(struct world *w, json_t *deployment, const json_t *isvc)
 /* Writes template, strategy and replicas into the Deployment where they are new. */
 static void apply_plan(struct world *w, json_t *deployment, const json_t *isvc,
                        const struct isvc_plan *plan) {
-    char hash[11], replicas[24];
+    char hash[11], replicas[32];
     json_t *strategy = wanted_strategy(w, isvc, plan->template);
     json_t *both = json_pack("[O, O]", plan->template, strategy);
     object_hash_name(both, hash);
     json_decref(both);
-    snprintf(replicas, sizeof(replicas), "%" PRId64, wanted_replicas(isvc));
+    describe_replicas(isvc, replicas, sizeof(replicas));
     if (!noted(deployment, APPLIED_TEMPLATE, hash)) {
         object_set(deployment, "spec.template", json_deep_copy(plan->template));
         object_set(deployment, "spec.strategy", json_incref(strategy));
@@ -135,7 +163,7 @@ static void apply_plan(struct world *w, json_t *deployment, const json_t *isvc,
     }
     json_decref(strategy);
     if (!noted(deployment, APPLIED_REPLICAS, replicas)) {
-        object_set(deployment, "spec.replicas", json_integer(wanted_replicas(isvc)));
+        object_set(deployment, "spec.replicas", json_integer(replicas_for(isvc, deployment)));
         note(deployment, APPLIED_REPLICAS, replicas);
     }
     int64_t max = object_int(isvc, "spec.predictor.maxReplicas", 0);

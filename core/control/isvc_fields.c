@@ -12,10 +12,8 @@ struct row {
 static const struct row rows[] = {
     {"spec.transformer", "transformers are not run yet; requests go straight to the predictor"},
     {"spec.explainer", "explainers are not run yet"},
-    {"spec.predictor.scaleTarget", "autoscaling is not done yet; replicas stay at minReplicas"},
-    {"spec.predictor.scaleMetric", "autoscaling is not done yet; replicas stay at minReplicas"},
-    {"spec.predictor.scaleMetricType", "autoscaling is not done yet; replicas stay at minReplicas"},
-    {"spec.predictor.autoScaling", "autoscaling is not done yet; replicas stay at minReplicas"},
+    {"spec.predictor.scaleMetricType", "a target is a number of requests per replica"},
+    {"spec.predictor.autoScaling", "only scaleMetric and scaleTarget are looked at yet"},
     {"spec.predictor.batcher",
      "requests are not batched by an agent; the engine batches by itself"},
     {"spec.predictor.logger", "payloads are not logged yet"},
@@ -63,7 +61,8 @@ static void check_annotations(const json_t *isvc, json_t *out) {
             "every service is a Deployment here (Standard, formerly RawDeployment)");
     if (scaler && strcmp(scaler, "none") != 0 && strcmp(scaler, "external") != 0)
         add(out, "metadata.annotations[serving.kserve.io/autoscalerClass]",
-            "autoscaling is not done yet; replicas stay at minReplicas");
+            "replicas follow the requests in flight; HorizontalPodAutoscaler and ScaledObject are "
+            "not made yet");
 }
 
 void isvc_fields_ignored(const json_t *isvc, json_t *out) {
@@ -72,14 +71,9 @@ void isvc_fields_ignored(const json_t *isvc, json_t *out) {
             add(out, rows[i].path, rows[i].why);
     }
     const json_t *predictor = object_at(isvc, "spec.predictor");
-    int64_t min = object_int(predictor, "minReplicas", 1);
-    if (object_int(predictor, "maxReplicas", min) > (min > 0 ? min : 1))
-        add(out, "spec.predictor.maxReplicas",
-            "autoscaling is not done yet; replicas stay at minReplicas");
-    if (min == 0)
-        add(out, "spec.predictor.minReplicas 0",
-            "there is no scale-up from zero on a request yet; no replica runs until minReplicas or "
-            "the Deployment is raised");
+    const char *metric = object_str(predictor, "scaleMetric");
+    if (metric && strcmp(metric, "concurrency") != 0 && strcmp(metric, "rps") != 0)
+        add(out, "spec.predictor.scaleMetric", "replicas follow the requests in flight instead");
     const char *key;
     json_t *value;
     json_object_foreach ((json_t *)predictor, key, value) {

@@ -25,6 +25,8 @@ struct traffic {
     uint64_t version;
     pthread_mutex_t listeners_lock;
     struct listener listeners[TRAFFIC_LISTENERS_MAX];
+    _Atomic bool asked;
+    struct listener waker; /* guarded by listeners_lock */
 };
 
 /* ---- replicas and tables ---- */
@@ -169,6 +171,27 @@ void traffic_off_change(struct traffic *t, void *user) {
         if (t->listeners[i].user == user)
             t->listeners[i] = (struct listener){0};
     pthread_mutex_unlock(&t->listeners_lock);
+}
+
+void traffic_on_ask(struct traffic *t, void (*wake)(void *user), void *user) {
+    pthread_mutex_lock(&t->listeners_lock);
+    t->waker = (struct listener){.fn = wake, .user = user};
+    pthread_mutex_unlock(&t->listeners_lock);
+}
+
+void traffic_ask(struct traffic *t, struct traffic_turn *turn) {
+    if (turn->load.waiting)
+        return; /* it has been told, and has not looked yet */
+    turn->load.waiting = true;
+    t->asked = true;
+    pthread_mutex_lock(&t->listeners_lock);
+    if (t->waker.fn)
+        t->waker.fn(t->waker.user);
+    pthread_mutex_unlock(&t->listeners_lock);
+}
+
+bool traffic_take_asked(struct traffic *t) {
+    return atomic_exchange(&t->asked, false);
 }
 
 /* ---- the pick ---- */

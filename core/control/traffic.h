@@ -6,6 +6,7 @@
 #define CORE_CONTROL_TRAFFIC_H
 
 #include "core/base/mem.h"
+#include "core/control/traffic_load.h"
 
 struct traffic_replica {
     _Atomic uint32_t refs;
@@ -15,11 +16,12 @@ struct traffic_replica {
     char *uds_path; /* where it serves HTTP/1.1 */
 };
 
-/* Where the pick of one service stands. Shared between snapshots as well, so that the shares are
- * exact across a change and whatever other services are asked. */
+/* Where the pick of one service stands, and what it is asked for. Shared between snapshots as well,
+ * so that the shares are exact across a change and whatever other services are asked. */
 struct traffic_turn {
     _Atomic uint32_t refs;
     _Atomic uint64_t next_ticket;
+    struct traffic_load load;
 };
 
 struct traffic_revision {
@@ -67,6 +69,13 @@ enum { TRAFFIC_LISTENERS_MAX = 8 };
 typedef void traffic_changed_fn(void *user);
 void traffic_on_change(struct traffic *t, traffic_changed_fn *fn, void *user);
 void traffic_off_change(struct traffic *t, void *user);
+
+/* A request of the service waits and no replica is there: tells the one who starts replicas, from
+ * any thread. `wake` must not block; NULL: nobody listens. */
+void traffic_ask(struct traffic *t, struct traffic_turn *turn);
+void traffic_on_ask(struct traffic *t, void (*wake)(void *user), void *user);
+/* True once after any traffic_ask(): some turn's load.waiting is set. */
+bool traffic_take_asked(struct traffic *t);
 
 struct traffic_table *traffic_table_create(void); /* empty; version and arena set */
 struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path);

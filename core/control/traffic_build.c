@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 
+#include "core/control/autoscale_plan.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/pod.h"
 #include "core/control/pod_status.h"
@@ -191,7 +192,8 @@ static bool may_become_ready(const struct builder *b, const json_t *isvc) {
             return true;
     }
     const char *transition = object_str(isvc, "status.modelStatus.transitionStatus");
-    return !any && (!transition || !strcmp(transition, "InProgress"));
+    return !any && (!transition || !strcmp(transition, "InProgress") ||
+                    (!strcmp(transition, "UpToDate") && autoscale_wakes(isvc)));
 }
 
 static const char *why_not_ready(struct builder *b, const json_t *isvc) {

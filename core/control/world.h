@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "core/auth.h"
+#include "core/base/metrics.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
 #include "core/control/workqueue.h"
@@ -48,14 +49,16 @@ enum kind kind_find(const char *api_version, const char *name);
 /* By the first two parts of a store key. */
 enum kind kind_of_key(const char *store_key);
 
-struct event_buffer; /* core/control/events.c */
-struct pod_table;    /* core/control/pod.c */
+struct event_buffer;    /* core/control/events.c */
+struct pod_table;       /* core/control/pod.c */
+struct autoscale_table; /* core/control/autoscale.c */
 
 struct world {
     struct store *store; /* borrowed, like everything up to `program` */
     const struct config *config;
     struct podlog *podlog; /* may be NULL: no logs to remove or read */
     struct traffic *traffic;
+    struct metrics *metrics; /* may be NULL: nothing is counted */
     struct replica_driver driver;
     const char *gateway_url, *kube_address, *ca_pem;
     const struct auth *auth; /* NULL: Secrets get no tokens */
@@ -68,6 +71,7 @@ struct world {
     struct workqueue *queue;
     struct event_buffer *events;
     struct pod_table *pods;
+    struct autoscale_table *autoscale;
     bool traffic_stale;      /* the traffic table is to be built anew at the end of the round */
     char *traffic_published; /* what the published table says, as text; NULL: nothing yet */
 };

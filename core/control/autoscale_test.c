@@ -1,0 +1,230 @@
+/* The autoscaler on a real store and a clock of the test's: load in, replicas out. */
+#include "core/control/autoscale.h"
+
+#include "core/control/autoscale_plan.h"
+#include "core/control/fixture_test.h"
+
+static struct autoscale_plan plan_of(const char *text) {
+    struct autoscale_plan plan;
+    json_t *isvc = fixture_json(text);
+    autoscale_plan(isvc, NULL, &plan);
+    json_decref(isvc);
+    return plan;
+}
+
+#define PREDICTOR(fields) "{\"spec\":{\"predictor\":{" fields "}}}"
+#define ANNOTATED(annotations, fields)                                                             \
+    "{\"metadata\":{\"annotations\":{" annotations "}},\"spec\":{\"predictor\":{" fields "}}}"
+
+static void fields_say_whether_and_how_a_service_scales(void **state) {
+    static const struct {
+        const char *isvc;
+        enum autoscale_rule rule;
+        int32_t min, max, initial;
+    } rows[] = {
+        {PREDICTOR(""), AUTOSCALE_NONE, 1, 1, 1},
+        {PREDICTOR("\"minReplicas\":3"), AUTOSCALE_NONE, 3, 3, 3},
+        {PREDICTOR("\"minReplicas\":2,\"maxReplicas\":2"), AUTOSCALE_NONE, 2, 2, 2},
+        {PREDICTOR("\"minReplicas\":0"), AUTOSCALE_INFERENCE, 0, 1, 1},
+        {PREDICTOR("\"maxReplicas\":4"), AUTOSCALE_INFERENCE, 1, 4, 1},
+        {PREDICTOR("\"maxReplicas\":4,\"scaleMetric\":\"rps\""), AUTOSCALE_KNATIVE, 1, 4, 1},
+        {ANNOTATED("\"autoscaling.knative.dev/target\":\"5\"", "\"maxReplicas\":4"),
+         AUTOSCALE_KNATIVE, 1, 4, 1},
+        {ANNOTATED("\"autoscaling.knative.dev/min-scale\":\"2\","
+                   "\"autoscaling.knative.dev/max-scale\":\"9\","
+                   "\"autoscaling.knative.dev/initial-scale\":\"4\"",
+                   ""),
+         AUTOSCALE_INFERENCE, 2, 9, 4},
+        {ANNOTATED("\"serving.kserve.io/autoscalerClass\":\"external\"", "\"maxReplicas\":4"),
+         AUTOSCALE_NONE, 1, 4, 1},
+        {ANNOTATED("\"serving.kserve.io/stop\":\"true\"", "\"minReplicas\":0"), AUTOSCALE_NONE, 0,
+         1, 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct autoscale_plan plan = plan_of(rows[i].isvc);
+        print_message("  %s\n", rows[i].isvc);
+        assert_int_equal(plan.rule, rows[i].rule);
+        assert_int_equal(plan.min, rows[i].min);
+        assert_int_equal(plan.max, rows[i].max);
+        assert_int_equal(plan.initial, rows[i].initial);
+    }
+}
+
+static void knatives_annotations_are_read(void **state) {
+    struct autoscale_plan plan = plan_of(ANNOTATED(
+        "\"autoscaling.knative.dev/metric\":\"rps\",\"autoscaling.knative.dev/target\":\"12.5\","
+        "\"autoscaling.knative.dev/target-utilization-percentage\":\"80\","
+        "\"autoscaling.knative.dev/window\":\"1m30s\","
+        "\"autoscaling.knative.dev/panic-window-percentage\":\"20\","
+        "\"autoscaling.knative.dev/panic-threshold-percentage\":\"150\","
+        "\"autoscaling.knative.dev/scale-down-delay\":\"500ms\","
+        "\"autoscaling.knative.dev/activation-scale\":\"3\","
+        "\"autoscaling.knative.dev/scale-to-zero-pod-retention-period\":\"2h\"",
+        "\"minReplicas\":0,\"maxReplicas\":8,\"containerConcurrency\":4"));
+    assert_int_equal(plan.rule, AUTOSCALE_KNATIVE);
+    assert_int_equal(plan.kpa.metric, KPA_RPS);
+    assert_float_equal(plan.kpa.target, 12.5, 1e-9);
+    assert_float_equal(plan.kpa.target_utilization, 0.8, 1e-9);
+    assert_int_equal(plan.kpa.window_ms, 90000);
+    assert_float_equal(plan.kpa.panic_window_percentage, 20, 1e-9);
+    assert_float_equal(plan.kpa.panic_threshold, 150, 1e-9);
+    assert_int_equal(plan.kpa.scale_down_delay_ms, 500);
+    assert_int_equal(plan.kpa.activation_scale, 3);
+    assert_int_equal(plan.kpa.pod_retention_ms, 7200 * 1000);
+    assert_int_equal(plan.kpa.container_concurrency, 4);
+}
+
+static void values_that_knative_refuses_are_refused(void **state) {
+    static const char *const bad[][2] = {
+        {"target", "0"},          {"target", "many"},         {"target", "1e10"},
+        {"window", "5s"},         {"window", "61m"},          {"window", "60"},
+        {"window", ""},           {"window", "1x"},           {"window", "-6s"},
+        {"initial-scale", "1.5"}, {"activation-scale", "0"},  {"min-scale", "-1"},
+        {"metric", "latency"},    {"max-scale", "1 000"},     {"panic-threshold-percentage", "100"},
+        {"target", "nan"},        {"scale-down-delay", "2h"}, {"target-utilization-percentage", "0"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct error err = ERROR_INIT;
+        AUTO_FREE char *key = mem_printf("autoscaling.knative.dev/%s", bad[i][0]);
+        json_t *isvc = json_pack("{s:{s:{s:s}}}", "metadata", "annotations", key, bad[i][1]);
+        print_message("  %s: %s\n", key, bad[i][1]);
+        assert_int_equal(autoscale_check(isvc, &err), ERR_INVALID);
+        assert_non_null(strstr(err.text, key));
+        json_decref(isvc);
+    }
+}
+
+/* ---- the loop ---- */
+
+static const char ASLEEP[] =
+    "{\"metadata\":{\"name\":\"demo\"},\"spec\":{\"predictor\":{\"minReplicas\":0,\"maxReplicas\":4,"
+    "\"scaleTarget\":2,\"model\":{\"modelFormat\":{\"name\":\"gguf\"},"
+    "\"storageUri\":\"embedded://demo-chat\"}}}}";
+
+static struct traffic_turn *turn_of(struct fixture *f) {
+    AUTO(traffic_table) table = traffic_current(f->traffic);
+    const struct traffic_service *s = traffic_find(table, "default", "demo");
+    assert_non_null(s);
+    return s->turn; /* lives as long as the service is in the table */
+}
+
+/* num more requests, or fewer, at the clock's time. */
+static void change_load(struct fixture *f, int num) {
+    for (int i = 0; i < (num < 0 ? -num : num); i++)
+        traffic_load_change(&turn_of(f)->load, num < 0 ? -1 : 1, f->mono_ms * 1000000);
+}
+
+static int64_t replicas(struct fixture *f) {
+    json_t *d = fixture_get(f, KIND_DEPLOYMENT, "demo-predictor");
+    int64_t n = object_int(d, "spec.replicas", -1);
+    json_decref(d);
+    return n;
+}
+
+static void idle_goes_to_zero_and_a_request_brings_it_back(void **state) {
+    struct fixture *f = *state;
+    f->ready_at_once = f->stops_at_once = true;
+    fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
+    fixture_pass(f);
+    assert_int_equal(replicas(f), 1); /* it shows that it can run */
+    fixture_advance(f, f->config.scale_to_zero_idle_seconds * 1000 + 5000);
+    assert_int_equal(replicas(f), 0);
+    assert_int_equal(fixture_num_processes(f), 0);
+    assert_true(fixture_events(f, "SuccessfulRescale", "New size: 0 (was 1); reason: Idle") == 1);
+    AUTO(traffic_table) table = traffic_current(f->traffic);
+    const struct traffic_service *s = traffic_find(table, "default", "demo");
+    assert_true(s->waiting_may_help);
+    assert_string_equal(s->not_ready_reason, "it is scaled to zero");
+    change_load(f, 1);
+    traffic_ask(f->traffic, s->turn);
+    fixture_settle(f); /* at once, not at the next tick */
+    assert_int_equal(replicas(f), 1);
+    assert_int_equal(fixture_num_processes(f), 1);
+    change_load(f, -1);
+}
+
+static void load_is_followed_within_the_bounds(void **state) {
+    struct fixture *f = *state;
+    f->ready_at_once = f->stops_at_once = true;
+    fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
+    fixture_pass(f);
+    change_load(f, 5);
+    fixture_advance(f, 10000);
+    assert_int_equal(replicas(f), 3); /* two each */
+    change_load(f, 100);
+    fixture_advance(f, 10000);
+    assert_int_equal(replicas(f), 4);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.maxReplicas", "2");
+    fixture_pass(f);
+    assert_int_equal(replicas(f), 2);
+    change_load(f, -105);
+    fixture_advance(f, 3600 * 1000);
+    assert_int_equal(replicas(f), 0);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "1");
+    fixture_pass(f);
+    assert_int_equal(replicas(f), 1);
+}
+
+static void scaled_to_zero_by_hand_switches_it_off(void **state) {
+    struct fixture *f = *state;
+    f->ready_at_once = f->stops_at_once = true;
+    fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "1");
+    fixture_pass(f);
+    fixture_patch(f, KIND_DEPLOYMENT, "demo-predictor", "spec.replicas", "0");
+    change_load(f, 10);
+    fixture_advance(f, 60000);
+    assert_int_equal(replicas(f), 0);
+    change_load(f, -10);
+}
+
+static void a_service_that_cannot_start_is_not_started_over_and_over(void **state) {
+    struct fixture *f = *state;
+    f->stops_at_once = true;
+    fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
+    fixture_pass(f);
+    int64_t rescales = fixture_events(f, "SuccessfulRescale", "");
+    change_load(f, 1);
+    fixture_advance(f, 120 * 1000);
+    assert_int_equal(replicas(f), 1);
+    assert_int_equal(fixture_events(f, "SuccessfulRescale", ""), rescales);
+    assert_int_equal(f->num_starts, 1);
+    change_load(f, -1);
+}
+
+static void reading_a_load_gives_its_integral(void **state) {
+    struct traffic_load l = {0};
+    struct traffic_load_view v;
+    int64_t second_ns = 1000000000;
+    traffic_load_change(&l, 1, 10 * second_ns);
+    traffic_load_change(&l, 1, 12 * second_ns);
+    traffic_load_change(&l, -1, 13 * second_ns);
+    traffic_load_read(&l, 20 * second_ns, &v);
+    assert_int_equal(v.open, 1);
+    assert_int_equal(v.arrivals, 2);
+    assert_float_equal(v.request_seconds, 2 + 2 + 7, 1e-6);
+    traffic_load_read(&l, 5 * second_ns, &v); /* a clock that is behind adds nothing */
+    assert_float_equal(v.request_seconds, 4, 1e-6);
+    assert_int_equal(traffic_load_expected_ms(&l, 0), -1);
+    l.start_ms = 1500;
+    assert_int_equal(traffic_load_expected_ms(&l, 5000), 1500);
+    l.starting_since_ms = 4000;
+    assert_int_equal(traffic_load_expected_ms(&l, 5000), 500);
+    assert_int_equal(traffic_load_expected_ms(&l, 9000), 1);
+}
+
+#define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fields_say_whether_and_how_a_service_scales),
+        cmocka_unit_test(knatives_annotations_are_read),
+        cmocka_unit_test(values_that_knative_refuses_are_refused),
+        cmocka_unit_test(reading_a_load_gives_its_integral),
+        WITH_FIXTURE(idle_goes_to_zero_and_a_request_brings_it_back),
+        WITH_FIXTURE(load_is_followed_within_the_bounds),
+        WITH_FIXTURE(scaled_to_zero_by_hand_switches_it_off),
+        WITH_FIXTURE(a_service_that_cannot_start_is_not_started_over_and_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
