@@ -65,10 +65,10 @@ static bool read_duration(const char *text, double *ret_seconds) {
     }
     for (const char *p = text; *p || p == text;) {
         char *end;
-        double value = *p >= '0' && *p <= '9' ? strtod(p, &end) : -1;
         size_t u = 0;
-        if (value < 0)
+        if (*p < '0' || *p > '9')
             return false;
+        double value = strtod(p, &end);
         while (u < ARRAY_LEN(units) && strncmp(end, units[u].name, strlen(units[u].name)) != 0)
             u++;
         if (u == ARRAY_LEN(units))

@@ -76,12 +76,24 @@ static void knatives_annotations_are_read(void **state) {
 
 static void values_that_knative_refuses_are_refused(void **state) {
     static const char *const bad[][2] = {
-        {"target", "0"},          {"target", "many"},         {"target", "1e10"},
-        {"window", "5s"},         {"window", "61m"},          {"window", "60"},
-        {"window", ""},           {"window", "1x"},           {"window", "-6s"},
-        {"initial-scale", "1.5"}, {"activation-scale", "0"},  {"min-scale", "-1"},
-        {"metric", "latency"},    {"max-scale", "1 000"},     {"panic-threshold-percentage", "100"},
-        {"target", "nan"},        {"scale-down-delay", "2h"}, {"target-utilization-percentage", "0"},
+        {"target", "0"},
+        {"target", "many"},
+        {"target", "1e10"},
+        {"window", "5s"},
+        {"window", "61m"},
+        {"window", "60"},
+        {"window", ""},
+        {"window", "1x"},
+        {"window", "-6s"},
+        {"initial-scale", "1.5"},
+        {"activation-scale", "0"},
+        {"min-scale", "-1"},
+        {"metric", "latency"},
+        {"max-scale", "1 000"},
+        {"panic-threshold-percentage", "100"},
+        {"target", "nan"},
+        {"scale-down-delay", "2h"},
+        {"target-utilization-percentage", "0"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct error err = ERROR_INIT;
@@ -96,10 +108,10 @@ static void values_that_knative_refuses_are_refused(void **state) {
 
 /* ---- the loop ---- */
 
-static const char ASLEEP[] =
-    "{\"metadata\":{\"name\":\"demo\"},\"spec\":{\"predictor\":{\"minReplicas\":0,\"maxReplicas\":4,"
-    "\"scaleTarget\":2,\"model\":{\"modelFormat\":{\"name\":\"gguf\"},"
-    "\"storageUri\":\"embedded://demo-chat\"}}}}";
+static const char ASLEEP[] = "{\"metadata\":{\"name\":\"demo\"},\"spec\":{\"predictor\":{"
+                             "\"minReplicas\":0,\"maxReplicas\":4,"
+                             "\"scaleTarget\":2,\"model\":{\"modelFormat\":{\"name\":\"gguf\"},"
+                             "\"storageUri\":\"embedded://demo-chat\"}}}}";
 
 static struct traffic_turn *turn_of(struct fixture *f) {
     AUTO(traffic_table) table = traffic_current(f->traffic);

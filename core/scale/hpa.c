@@ -54,9 +54,11 @@ static enum errc add_up(const struct hpa_pod *pods, uint32_t num_pods, bool requ
     }
     if (requests && !known)
         return err_set(err, ERR_INVALID, "missing request for a container of a pod");
-    if (!s->num_measured)
-        return err_set(err, ERR_UNAVAILABLE, "no metrics returned matched known pods");
     return OK;
+}
+
+static enum errc none_measured(struct error *err) {
+    return err_set(err, ERR_UNAVAILABLE, "no metrics returned matched known pods");
 }
 
 static bool within_tolerance(double ratio) {
@@ -84,6 +86,8 @@ enum errc hpa_by_utilization(const struct hpa_pod *pods, uint32_t num_pods, int6
     struct sums s = {0};
     if (add_up(pods, num_pods, true, &s, err))
         return err->code;
+    if (!s.num_measured)
+        return none_measured(err);
     if (s.request <= 0)
         return err_set(err, ERR_INVALID, "the pods' requests are 0");
     int64_t utilization = s.value * 100 / s.request;
@@ -96,7 +100,8 @@ enum errc hpa_by_utilization(const struct hpa_pod *pods, uint32_t num_pods, int6
     }
     if (ratio > 1)
         request += s.unready_request;
-    double guessed = (double)(value * 100 / request) / target;
+    int64_t guessed_percent = request > 0 ? value * 100 / request : utilization;
+    double guessed = (double)guessed_percent / target;
     *ret = (struct hpa_proposal){.replicas = from_ratios(&s, ratio, guessed, current),
                                  .utilization = utilization,
                                  .average_milli = s.value / s.num_measured};
@@ -108,6 +113,8 @@ enum errc hpa_by_pod_average(const struct hpa_pod *pods, uint32_t num_pods, int6
     struct sums s = {0};
     if (add_up(pods, num_pods, false, &s, err))
         return err->code;
+    if (!s.num_measured)
+        return none_measured(err);
     int64_t average = s.value / s.num_measured;
     double target = (double)target_milli, ratio = (double)average / target;
     int64_t value = s.value, num = s.num_measured;
@@ -117,7 +124,8 @@ enum errc hpa_by_pod_average(const struct hpa_pod *pods, uint32_t num_pods, int6
     }
     if (ratio > 1)
         num += s.num_unready;
-    double guessed = (double)(value / num) / target;
+    int64_t guessed_average = value / num;
+    double guessed = (double)guessed_average / target;
     *ret = (struct hpa_proposal){.replicas = from_ratios(&s, ratio, guessed, current),
                                  .average_milli = average};
     return OK;

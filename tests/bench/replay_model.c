@@ -65,13 +65,11 @@ enum errc replay_trace_read(const char *path, struct replay_trace *ret, struct e
     }
     if (!rc && ferror(f))
         rc = err_errno(err, "read %s", path);
-    if (!rc && t.num < 2)
-        rc = err_set(err, ERR_MALFORMED, "%s: fewer than two requests", path);
     free(line);
     fclose(f);
-    if (rc) {
+    if (rc || t.num < 2) {
         replay_trace_deinit(&t);
-        return rc;
+        return rc ? rc : err_set(err, ERR_MALFORMED, "%s: fewer than two requests", path);
     }
     qsort(t.requests, t.num, sizeof(t.requests[0]), by_arrival);
     double first = t.requests[0].arrival;
