@@ -8,6 +8,7 @@
 #include "core/base/yaml.h"
 #include "core/object.h"
 #include "kube-compat/audit.h"
+#include "kube-compat/body_duplicates.h"
 #include "kube-compat/protobuf.h"
 
 enum errc body_parse_json(const char *text, size_t len, json_t *duplicates, json_t **ret_value,
@@ -15,9 +16,9 @@ enum errc body_parse_json(const char *text, size_t len, json_t *duplicates, json
     json_error_t bad;
     json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &bad);
     if (!value && json_error_code(&bad) == json_error_duplicate_key) {
-        if (duplicates)
-            json_array_append_new(duplicates, json_string(bad.text));
         value = json_loadb(text, len, JSON_DECODE_ANY, &bad);
+        if (value && duplicates)
+            body_find_duplicates(text, len, duplicates);
     }
     if (!value)
         return err_set(err, ERR_MALFORMED, "json: line %d column %d: %s", bad.line, bad.column,

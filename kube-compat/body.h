@@ -6,7 +6,8 @@
 
 enum { BODY_BYTES_MAX = 3 << 20 };
 
-/* Parses JSON text strictly. duplicates (may be NULL) gets a note when a key stands twice.
+/* Parses JSON text strictly. duplicates (may be NULL) gets `duplicate field "PATH"` for each
+ * key that stands twice.
  * ERR_MALFORMED: not JSON, invalid UTF-8, nested deeper than the parser's bound. */
 MUST_CHECK enum errc body_parse_json(const char *text, size_t len, json_t *duplicates,
                                      json_t **ret_value, struct error *err);

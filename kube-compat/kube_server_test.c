@@ -287,6 +287,30 @@ static void json_patch_operations_are_bounded(void **state) {
     assert_int_equal(b.status, 422);
 }
 
+/* Strict refuses a key that stands twice, Warn tells, Ignore keeps quiet; in every verb. */
+static void keys_that_stand_twice_are_told_by_every_verb(void **state) {
+    static const char told[] = "duplicate field \\\"data.a\\\"";
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"twice\"}}", 201, NULL);
+    static const char *const verbs[][3] = {
+        {"POST", CM, "{\"metadata\":{\"generateName\":\"t\"},\"data\":{\"a\":\"1\",\"a\":\"2\"}}"},
+        {"PUT", CM "/twice",
+         "{\"metadata\":{\"name\":\"twice\"},\"data\":{\"a\":\"1\",\"a\":\"2\"}}"},
+        {"PATCH", CM "/twice", "{\"data\":{\"a\":\"1\",\"a\":\"2\"}}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        static const char *const levels[] = {"Strict", "Warn", "Ignore"};
+        for (size_t level = 0; level < ARRAY_LEN(levels); level++) {
+            char path[256];
+            snprintf(path, sizeof(path), "%s?fieldValidation=%s", verbs[i][1], levels[level]);
+            AUTO_ANSWER a;
+            request(verbs[i][0], path, verbs[i][2], &a);
+            assert_int_equal(a.status, level == 0 ? 400 : i == 0 ? 201 : 200);
+            assert_int_equal(strstr(a.body.data, told) != NULL, level == 0);
+            assert_int_equal(strstr(a.head.data, told) != NULL, level == 1);
+        }
+    }
+}
+
 static void unknown_places_and_methods(void **state) {
     expect_status("GET", "/nothing", NULL, 404, "NotFound");
     expect_status("GET", "/apis/no.such/v1", NULL, 404, "NotFound");
@@ -750,6 +774,7 @@ int main(void) {
         cmocka_unit_test(ugly_bodies_are_refused),
         cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(json_patch_operations_are_bounded),
+        cmocka_unit_test(keys_that_stand_twice_are_told_by_every_verb),
         cmocka_unit_test(unknown_places_and_methods),
         cmocka_unit_test(versions_and_generations),
         cmocka_unit_test(scale_wants_a_number),

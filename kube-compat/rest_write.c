@@ -16,6 +16,12 @@ enum { WRITE_TRIES_MAX = 64 }; /* against racing writers; each try costs them a 
 
 enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC };
 
+struct patch_body {
+    enum patch_type type;
+    json_t *json;
+    json_t *duplicates; /* notes about keys that stand twice */
+};
+
 static enum write_scope scope_of(const struct request *rq) {
     return rq->subresource ? WRITE_STATUS : WRITE_WHOLE;
 }
@@ -98,16 +104,15 @@ static bool is_type(const char *header, const char *type) {
     return len == strlen(type) && !strncasecmp(header, type, len);
 }
 
-static enum errc read_patch(const struct request *rq, enum patch_type *ret_type, json_t **ret_patch,
-                            struct error *err) {
+static enum errc read_patch(const struct request *rq, struct patch_body *p, struct error *err) {
     const char *type = http_header(rq->x, "Content-Type");
     bool strategic_fits = rq->kind->built_in;
     if (type && is_type(type, "application/json-patch+json"))
-        *ret_type = PATCH_JSON;
+        p->type = PATCH_JSON;
     else if (type && is_type(type, "application/merge-patch+json"))
-        *ret_type = PATCH_MERGE;
+        p->type = PATCH_MERGE;
     else if (type && is_type(type, "application/strategic-merge-patch+json") && strategic_fits)
-        *ret_type = PATCH_STRATEGIC;
+        p->type = PATCH_STRATEGIC;
     else
         return err_set(err, ERR_MEDIA_TYPE,
                        "the body of the request was in an unknown format - accepted media types "
@@ -118,9 +123,9 @@ static enum errc read_patch(const struct request *rq, enum patch_type *ret_type,
     const char *body = http_body(rq->x, &len);
     if (len > BODY_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "Request entity too large: limit is %d", BODY_BYTES_MAX);
-    enum errc code = body_parse_json(body, len, NULL, ret_patch, err);
+    enum errc code = body_parse_json(body, len, p->duplicates, &p->json, err);
     if (!code)
-        audit_body(rq->audit, *ret_patch);
+        audit_body(rq->audit, p->json);
     return code;
 }
 
@@ -148,8 +153,8 @@ static enum errc apply_patch(const struct request *rq, enum patch_type type, con
 }
 
 /* One try: read, patch, write. */
-static enum errc patch_once(struct request *rq, const struct kind *shown, enum patch_type type,
-                            const json_t *patch, json_t **ret_object, bool *ret_retry,
+static enum errc patch_once(struct request *rq, const struct kind *shown,
+                            const struct patch_body *p, json_t **ret_object, bool *ret_retry,
                             struct error *err) {
     AUTO(store_object) old = NULL;
     rq->kind = shown;
@@ -157,14 +162,14 @@ static enum errc patch_once(struct request *rq, const struct kind *shown, enum p
     if (code)
         return code;
     json_t *doc = kind_show(shown, old->json), *object = NULL;
-    code = apply_patch(rq, type, doc, patch, &object, err);
+    code = apply_patch(rq, p->type, doc, p->json, &object, err);
     json_decref(doc);
     if (code)
         return code;
     json_array_clear(rq->warnings);
     code = body_check_kind(object, shown, err);
     if (!code)
-        code = write_check_fields(rq, object, NULL, err);
+        code = write_check_fields(rq, object, p->duplicates, err);
     if (code) {
         json_decref(object);
         return code;
@@ -194,16 +199,17 @@ void rest_patch(struct request *rq) {
         return;
     }
     const struct kind *shown = rq->kind;
-    enum patch_type type = PATCH_MERGE;
-    json_t *patch = NULL, *result = NULL;
+    struct patch_body p = {.duplicates = json_array()};
+    json_t *result = NULL;
     enum errc code = refuse_force(rq, &err);
     if (!code)
-        code = read_patch(rq, &type, &patch, &err);
+        code = read_patch(rq, &p, &err);
     bool retry = !code;
     for (int tries = 0; retry && tries < WRITE_TRIES_MAX; tries++) {
         retry = false;
-        code = patch_once(rq, shown, type, patch, &result, &retry, &err);
+        code = patch_once(rq, shown, &p, &result, &retry, &err);
     }
-    json_decref(patch);
+    json_decref(p.json);
+    json_decref(p.duplicates);
     reply(rq, 200, shown, code, result, &err);
 }

@@ -117,6 +117,10 @@ check apply-isvc-changes 'llm configured' apply_text "$(service 'maxReplicas: 2'
 check isvc-table 'NAME +URL +READY +PREV +LATEST +PREVROLLEDOUTREVISION +LATESTREADYREVISION +AGE' k get isvc
 refuse isvc-typo 'unknown field "spec.predictor.maxReplcas"' apply_text "$(service 'maxReplcas: 1')"
 refuse isvc-type 'spec.predictor.maxReplicas: Invalid value: "many".*must be of type integer' apply_text "$(service 'maxReplicas: many')"
+twice='{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"twice"},"data":{"a":"b","a":"c"}}'
+refuse duplicate-strict 'strict decoding error: duplicate field "data.a"' k create --raw "/api/v1/namespaces/$ns/configmaps?fieldValidation=Strict" -f - <<<"$twice"
+check duplicate-ignored '"a":"c"' k create --raw "/api/v1/namespaces/$ns/configmaps?fieldValidation=Ignore" -f - <<<"$twice"
+refuse duplicate-replace 'strict decoding error: duplicate field "data.a"' k replace --raw "/api/v1/namespaces/$ns/configmaps/twice?fieldValidation=Strict" -f - <<<"$twice"
 check isvc-typo-warns 'Warning: unknown field "spec.predictor.maxReplcas"' apply_text "$(service 'maxReplcas: 1')" --validate=warn
 check diff-none '^$' k diff -f <(k get configmap cm -o yaml)
 
