@@ -43,6 +43,7 @@ enum {
     HTTP_HEADER_BYTES_MAX =
         32 << 10, /* request line and headers: 431 above; also the write buffer */
     HTTP_REQUEST_ID_BYTES_MAX = 128,
+    HTTP_GZIP_BYTES_MIN = 128 << 10, /* smaller bodies are not worth the work */
     HTTP_IDLE_SECONDS = 120, /* a connection without a byte in either direction, unless parked */
 };
 
@@ -121,6 +122,12 @@ void http_reply(struct http_exchange *x, int status, const char *content_type, c
                 size_t len); /* copies body */
 void http_reply_text(struct http_exchange *x, int status, const char *text);
 void http_reply_json(struct http_exchange *x, int status, const json_t *body); /* borrows */
+/* Takes the buffer's memory and leaves it empty. */
+void http_reply_take(struct http_exchange *x, int status, const char *content_type,
+                     struct buf *body);
+/* Before http_reply_take(): lets a body of HTTP_GZIP_BYTES_MIN or more go out compressed, when the
+ * client's Accept-Encoding has gzip. */
+void http_compress(struct http_exchange *x);
 
 /* A streamed answer. Headers go out at once. */
 struct http_stream_callbacks {

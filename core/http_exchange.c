@@ -222,13 +222,31 @@ static int append_json(const char *data, size_t len, void *user) {
     return 0;
 }
 
+void http_compress(struct http_exchange *x) {
+    x->compress = true;
+}
+
+void http_reply_take(struct http_exchange *x, int status, const char *content_type,
+                     struct buf *body) {
+    AUTO_BUF small = BUF_INIT;
+    if (x->compress && body->len >= HTTP_GZIP_BYTES_MIN) {
+        http_set_header(x, "Vary", "Accept-Encoding");
+        if (http_gzip_accepted(http_header(x, "Accept-Encoding")) && http_gzip(body, &small)) {
+            http_set_header(x, "Content-Encoding", "gzip");
+            buf_deinit(body);
+            body = &small;
+        }
+    }
+    size_t len = body->len;
+    reply(x, status, content_type, buf_steal(body), len, MHD_RESPMEM_MUST_FREE);
+    let_go(x, false);
+}
+
 void http_reply_json(struct http_exchange *x, int status, const json_t *body) {
     AUTO_BUF b = BUF_INIT;
     ASSERT(!json_dump_callback(body, append_json, &b, JSON_COMPACT | JSON_ENCODE_ANY));
     buf_putc(&b, '\n');
-    size_t len = b.len;
-    reply(x, status, "application/json", buf_steal(&b), len, MHD_RESPMEM_MUST_FREE);
-    let_go(x, false);
+    http_reply_take(x, status, "application/json", &b);
 }
 
 void http_observe(struct http_exchange *x, const struct http_observer *observer) {

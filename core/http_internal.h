@@ -97,7 +97,7 @@ struct http_exchange {
     /* The answer's head: the owner's until it answers. */
     struct http_field *out_headers;
     uint64_t stream_length;
-    bool close;
+    bool close, compress;
     struct http_observer observer; /* the owner's, too */
 
     pthread_mutex_t lock; /* guards what follows; libmicrohttpd's own locks may be taken under it */
@@ -139,6 +139,12 @@ void http_exchange_error_body(struct http_exchange *x, const struct error *err, 
 void http_exchange_gone(struct http_exchange *x);
 /* Runs the owner's callbacks that are due, unless another thread is at it: that one then does. */
 void http_exchange_call(struct http_exchange *x, unsigned due);
+
+/* http_gzip.c */
+/* Does the value of an Accept-Encoding header (may be NULL) allow gzip? */
+bool http_gzip_accepted(const char *accept_encoding);
+/* Appends body, compressed. False: zlib refused or nothing was gained, and out is empty. */
+MUST_CHECK bool http_gzip(const struct buf *body, struct buf *out);
 
 /* http_front.c */
 MUST_CHECK enum errc http_front_start(struct http_server *s, struct error *err);

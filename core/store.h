@@ -21,13 +21,25 @@ struct store_object {
     _Atomic uint32_t refs;
     int64_t revision;
     int64_t create_revision;
-    json_t *json; /* with metadata.resourceVersion = revision */
+    json_t *json;                      /* with metadata.resourceVersion = revision */
+    _Atomic(struct store_text *) text; /* see store_object_text() */
     size_t key_len;
     char key[];
 };
 struct store_object *store_object_ref(struct store_object *o);
 void store_object_unref(struct store_object *o);
 DEFINE_AUTO(store_object, store_object_unref)
+
+/* A text that readers made of the object once and keep with it: what it means is theirs to agree
+ * on. Borrowed, as long as the object lives; NULL: nobody did yet. Any thread. */
+struct store_text {
+    size_t len;
+    char data[];
+};
+const struct store_text *store_object_text(struct store_object *o);
+/* Keeps a copy of text, unless another thread was first; gives what is kept. */
+const struct store_text *store_object_keep_text(struct store_object *o, const char *text,
+                                                size_t len);
 
 struct store_options {
     const char *path;                  /* state.db */

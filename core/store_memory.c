@@ -30,7 +30,24 @@ void store_object_unref(struct store_object *o) {
     if (!o || atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) > 1)
         return;
     json_decref(o->json);
+    free(atomic_load_explicit(&o->text, memory_order_relaxed));
     free(o);
+}
+
+const struct store_text *store_object_text(struct store_object *o) {
+    return atomic_load_explicit(&o->text, memory_order_acquire);
+}
+
+const struct store_text *store_object_keep_text(struct store_object *o, const char *text,
+                                                size_t len) {
+    struct store_text *first = NULL, *made = mem_alloc(sizeof(*made) + len + 1);
+    made->len = len;
+    memcpy(made->data, text, len);
+    if (atomic_compare_exchange_strong_explicit(&o->text, &first, made, memory_order_acq_rel,
+                                                memory_order_acquire))
+        return made;
+    free(made);
+    return first;
 }
 
 void store_memory_deinit(struct store_memory *m) {

@@ -34,10 +34,24 @@ static void add_warnings(struct request *rq) {
     }
 }
 
-static void send(struct request *rq, int status, const json_t *body) {
+void request_reply_text(struct request *rq, int status, struct buf *body) {
     add_warnings(rq);
     http_set_header(rq->x, "Cache-Control", "no-cache, private");
-    http_reply_json(rq->x, status, body);
+    http_compress(rq->x);
+    http_reply_take(rq->x, status, "application/json", body);
+}
+
+static int append(const char *data, size_t len, void *user) {
+    buf_append(user, data, len);
+    return 0;
+}
+
+static void send(struct request *rq, int status, const json_t *body) {
+    bool pretty = http_query_bool(rq->x, "pretty");
+    AUTO_BUF b = BUF_INIT;
+    ASSERT(!json_dump_callback(body, append, &b, pretty ? JSON_INDENT(2) : JSON_COMPACT));
+    buf_putc(&b, '\n');
+    request_reply_text(rq, status, &b);
 }
 
 void request_fail(struct request *rq, const struct error *err) {
@@ -78,12 +92,20 @@ static json_t *metadata_form(const json_t *object) {
     return list;
 }
 
-void request_reply(struct request *rq, int status, json_t *object) {
+static enum accept_form choose_form(const struct request *rq, bool is_status) {
     unsigned allowed = ACCEPT_JSON | ACCEPT_YAML;
-    bool is_status = object_str(object, "kind") && !strcmp(object_str(object, "kind"), "Status");
     if (rq->kind && !rq->subresource && !is_status)
         allowed |= ACCEPT_TABLE | ACCEPT_METADATA;
-    enum accept_form form = accept_choose(http_header(rq->x, "Accept"), allowed);
+    return accept_choose(http_header(rq->x, "Accept"), allowed);
+}
+
+bool request_wants_json(const struct request *rq) {
+    return choose_form(rq, false) == ACCEPT_JSON && !http_query_bool(rq->x, "pretty");
+}
+
+void request_reply(struct request *rq, int status, json_t *object) {
+    bool is_status = object_str(object, "kind") && !strcmp(object_str(object, "kind"), "Status");
+    enum accept_form form = choose_form(rq, is_status);
     json_t *shown = NULL;
     audit_result(rq->audit, object);
     if (form == ACCEPT_NONE) {
@@ -102,7 +124,10 @@ void request_reply(struct request *rq, int status, json_t *object) {
     if (form == ACCEPT_YAML) {
         AUTO_BUF text = BUF_INIT;
         yaml_emit(object, &text);
-        http_reply(rq->x, status, "application/yaml", text.data ? text.data : "", text.len);
+        add_warnings(rq);
+        http_set_header(rq->x, "Cache-Control", "no-cache, private");
+        http_compress(rq->x);
+        http_reply_take(rq->x, status, "application/yaml", &text);
     } else {
         send(rq, status, shown ? shown : object);
     }

@@ -54,6 +54,11 @@ void request_fail(struct request *rq, const struct error *err);
 /* Answers with an object (takes it) in the form that the client asked for, and the warnings. */
 void request_reply(struct request *rq, int status, json_t *object);
 
+/* Would request_reply() answer plain compact JSON? */
+bool request_wants_json(const struct request *rq);
+/* Answers with JSON that is text already; takes the buffer's memory. */
+void request_reply_text(struct request *rq, int status, struct buf *body);
+
 /* The usual refusals, in Kubernetes' words; give the code. */
 enum errc request_not_found(const struct request *rq, struct error *err);
 enum errc request_conflict(const struct request *rq, struct error *err);

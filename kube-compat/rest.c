@@ -12,6 +12,7 @@
 #include "core/object.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
+#include "kube-compat/shown.h"
 #include "kube-compat/status.h"
 
 enum { CONTINUE_BYTES_MAX = 4096 };
@@ -131,40 +132,74 @@ static enum errc read_page(struct request *rq, struct page *page, struct error *
     return code ? code : check_version(rq, page, err);
 }
 
-/* Gives the list object. */
-static json_t *collect(const struct request *rq, const struct filter *filter,
-                       const struct page *page) {
+/* What a list answers: references into `all`, in order. */
+struct selection {
+    struct store_list all;
+    struct store_object **items; /* borrowed from all */
+    size_t num_items;
+    json_t *metadata;
+};
+
+static void selection_deinit(struct selection *s) {
+    store_list_deinit(&s->all);
+    free(s->items);
+    json_decref(s->metadata);
+}
+
+static void collect(const struct request *rq, const struct filter *filter, const struct page *page,
+                    struct selection *ret_s) {
     struct object_key prefix;
-    AUTO_STORE_LIST all = {0};
-    store_list(rq->kube->opt.store, rest_prefix(rq, &prefix), &all);
-    int64_t revision = page->revision ? page->revision : all.revision;
-    json_t *items = json_array(), *metadata = json_object();
-    json_object_set_new(metadata, "resourceVersion", json_sprintf("%lld", (long long)revision));
-    const char *last = NULL;
+    struct selection s = {.metadata = json_object()};
+    store_list(rq->kube->opt.store, rest_prefix(rq, &prefix), &s.all);
+    s.items = mem_array(s.all.num_items, sizeof(struct store_object *));
+    int64_t revision = page->revision ? page->revision : s.all.revision;
+    json_object_set_new(s.metadata, "resourceVersion", json_sprintf("%lld", (long long)revision));
     size_t i = 0;
-    for (; i < all.num_items; i++) {
-        if (page->after && strcmp(all.items[i]->key, page->after) <= 0)
+    for (; i < s.all.num_items; i++) {
+        struct store_object *o = s.all.items[i];
+        if ((page->after && strcmp(o->key, page->after) <= 0) || !shown_matches(filter, o))
             continue;
-        json_t *shown = kind_show(rq->kind, all.items[i]->json);
-        if (!filter_match(filter, shown)) {
-            json_decref(shown);
-            continue;
-        }
-        if (page->limit && (int64_t)json_array_size(items) == page->limit) {
-            json_decref(shown);
+        if (page->limit && (int64_t)s.num_items == page->limit)
             break;
-        }
-        json_array_append_new(items, shown);
-        last = all.items[i]->key;
+        s.items[s.num_items++] = o;
     }
-    if (i < all.num_items && last) {
-        write_continue(metadata, last, revision);
+    if (i < s.all.num_items && s.num_items) {
+        write_continue(s.metadata, s.items[s.num_items - 1]->key, revision);
         if (filter_empty(filter))
-            json_object_set_new(metadata, "remainingItemCount",
-                                json_integer((json_int_t)(all.num_items - i)));
+            json_object_set_new(s.metadata, "remainingItemCount",
+                                json_integer((json_int_t)(s.all.num_items - i)));
     }
-    return json_pack("{s:s, s:s, s:o, s:o}", "kind", rq->kind->list_kind, "apiVersion",
-                     rq->kind->api_version, "metadata", metadata, "items", items);
+    *ret_s = s;
+}
+
+/* The answer from the items' texts. */
+static void reply_text(struct request *rq, const struct selection *s) {
+    AUTO_BUF b = BUF_INIT;
+    size_t len = 0;
+    for (size_t i = 0; i < s->num_items; i++)
+        len += shown_text(s->items[i])->len + 1;
+    char *metadata = json_dumps(s->metadata, JSON_COMPACT);
+    buf_reserve(&b, len + strlen(metadata) + 1024);
+    buf_printf(&b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":%s,\"items\":[",
+               rq->kind->list_kind, rq->kind->api_version, metadata);
+    free(metadata);
+    for (size_t i = 0; i < s->num_items; i++) {
+        const struct store_text *text = shown_text(s->items[i]);
+        if (i)
+            buf_putc(&b, ',');
+        buf_append(&b, text->data, text->len);
+    }
+    buf_puts(&b, "]}\n");
+    request_reply_text(rq, 200, &b);
+}
+
+static void reply_objects(struct request *rq, const struct selection *s) {
+    json_t *items = json_array();
+    for (size_t i = 0; i < s->num_items; i++)
+        json_array_append_new(items, kind_show(rq->kind, s->items[i]->json));
+    request_reply(rq, 200,
+                  json_pack("{s:s, s:s, s:O, s:o}", "kind", rq->kind->list_kind, "apiVersion",
+                            rq->kind->api_version, "metadata", s->metadata, "items", items));
 }
 
 void rest_list(struct request *rq) {
@@ -175,9 +210,17 @@ void rest_list(struct request *rq) {
                                  http_query(rq->x, "fieldSelector"), &err);
     if (!code)
         code = read_page(rq, &page, &err);
-    if (code)
+    if (code) {
         request_fail(rq, &err);
-    else
-        request_reply(rq, 200, collect(rq, &filter, &page));
+    } else {
+        bool as_text = shown_is_stored(rq->kind) && request_wants_json(rq);
+        struct selection s;
+        collect(rq, &filter, &page, &s);
+        if (as_text)
+            reply_text(rq, &s);
+        else
+            reply_objects(rq, &s);
+        selection_deinit(&s);
+    }
     filter_deinit(&filter);
 }

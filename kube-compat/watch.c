@@ -19,6 +19,7 @@
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
 #include "kube-compat/rest.h"
+#include "kube-compat/shown.h"
 #include "kube-compat/status.h"
 #include "kube-compat/stream.h"
 #include "kube-compat/table.h"
@@ -56,15 +57,20 @@ static void watch_destroy(void *user) {
     free(w);
 }
 
-/* Appends {"type":TYPE,"object":OBJECT}. Takes object. */
+/* Appends {"type":TYPE,"object":TEXT}. */
+static void put_event_text(struct watch *w, const char *type, const char *text, size_t len) {
+    buf_printf(&w->pending, "{\"type\":\"%s\",\"object\":", type);
+    buf_append(&w->pending, text, len);
+    buf_puts(&w->pending, "}\n");
+}
+
+/* Takes object. */
 static void put_event(struct watch *w, const char *type, json_t *object) {
     char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
     if (!text)
         return;
-    buf_printf(&w->pending, "{\"type\":\"%s\",\"object\":", type);
-    buf_puts(&w->pending, text);
-    buf_puts(&w->pending, "}\n");
+    put_event_text(w, type, text, strlen(text));
     free(text);
 }
 
@@ -120,32 +126,39 @@ static json_t *restamped(const struct watch *w, json_t *stored, int64_t revision
     return copy;
 }
 
+/* Appends an event about what is stored; the text is shared with whoever else shows it. */
+static void put_stored(struct watch *w, const char *type, struct store_object *o) {
+    if (w->form == ACCEPT_JSON && shown_is_stored(w->kind)) {
+        const struct store_text *text = shown_text(o);
+        put_event_text(w, type, text->data, text->len);
+        return;
+    }
+    json_t *shown = kind_show(w->kind, o->json);
+    put_object(w, type, shown);
+    json_decref(shown);
+}
+
 static void put_store_event(struct watch *w, const struct store_event *e) {
-    json_t *now = e->object ? kind_show(w->kind, e->object->json) : NULL;
-    json_t *before = e->previous ? kind_show(w->kind, e->previous->json) : NULL;
-    bool matched = before && filter_match(&w->filter, before);
+    bool matched = e->previous && shown_matches(&w->filter, e->previous);
     if (e->type == STORE_DELETED) {
-        if (before ? matched : filter_match(&w->filter, now))
-            put_object(w, "DELETED", now);
-    } else if (filter_match(&w->filter, now)) {
-        put_object(w, matched ? "MODIFIED" : "ADDED", now);
+        if (e->previous ? matched : shown_matches(&w->filter, e->object))
+            put_stored(w, "DELETED", e->object);
+    } else if (shown_matches(&w->filter, e->object)) {
+        put_stored(w, matched ? "MODIFIED" : "ADDED", e->object);
     } else if (matched) {
         json_t *last = restamped(w, e->previous->json, e->revision);
         put_object(w, "DELETED", last);
         json_decref(last);
     }
-    json_decref(now);
-    json_decref(before);
     w->revision = e->revision;
 }
 
 /* Fills pending with initial objects. */
 static void fill_initial(struct watch *w) {
     while (w->next_initial < w->initial.num_items && w->pending.len < BATCH_BYTES) {
-        json_t *shown = kind_show(w->kind, w->initial.items[w->next_initial++]->json);
-        if (filter_match(&w->filter, shown))
-            put_object(w, "ADDED", shown);
-        json_decref(shown);
+        struct store_object *o = w->initial.items[w->next_initial++];
+        if (shown_matches(&w->filter, o))
+            put_stored(w, "ADDED", o);
     }
     if (w->next_initial < w->initial.num_items)
         return;

@@ -61,6 +61,7 @@ class Kube(Connection):
     def __init__(self, host, port, tls):
         super().__init__(host, port, tls)
         self.watching = False
+        self.text = bytearray()  # of a watch, without its framing
 
     @staticmethod
     def request(method, path, body=None, accept="application/json"):
@@ -94,12 +95,18 @@ class Kube(Connection):
             done.append(body)
 
     def lines(self):
-        """Events of a watch: chunk framing is skipped by looking for whole JSON lines."""
-        end = self.data.rfind(b"}\n")
-        if end < 0:
-            return []
-        found = [line for line in bytes(self.data[:end + 2]).split(b"\n") if line.startswith(b'{"type"')]
-        del self.data[:end + 2]
+        """Takes whole chunks off the stream; gives the events that are whole."""
+        at = 0
+        while (end := self.data.find(b"\r\n", at)) >= 0:
+            size = int(self.data[at:end], 16)
+            if len(self.data) < end + 2 + size + 2:
+                break
+            self.text += self.data[end + 2:end + 2 + size]
+            at = end + 2 + size + 2
+        del self.data[:at]
+        whole = self.text.rfind(b"\n") + 1
+        found = bytes(self.text[:whole]).splitlines()
+        del self.text[:whole]
         return found
 
 
