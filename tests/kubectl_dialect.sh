@@ -301,6 +301,8 @@ spec:
         labelSelectorPath: .status.selector
     additionalPrinterColumns:
     - {name: Size, type: integer, jsonPath: .spec.size}
+    selectableFields:
+    - {jsonPath: .spec.color}
     schema:
       openAPIV3Schema:
         type: object
@@ -362,6 +364,9 @@ refuse cr-cel 'spec: Invalid value: "object": size must be even' k patch "wd$$" 
 refuse cr-cel-transition 'spec: Invalid value: "object": cannot shrink' k patch "wd$$" one --type=merge -p '{"spec":{"size":28}}'
 check cr-cel-holds 'patched' k patch "wd$$" one --type=merge -p '{"spec":{"size":32}}'
 refuse crd-cel-unknown "rule: Invalid value: .*undeclared reference to 'isURL'" k patch crd "widgets.$group" --type=json -p "$(rule '{"rule":"isURL(self.color)"}')"
+check cr-selectable "^widget[^ ]*/one$" k get "wd$$" --field-selector=spec.color=red -o name
+check cr-selects-none 'No resources found' k get "wd$$" --field-selector=spec.color=blue
+refuse cr-unselectable 'field label not supported: spec.size' k get "wd$$" --field-selector=spec.size=32
 check cr-server-side "serverside-applied" apply_text "$(widget ssa "{size: 2}")" --server-side
 check crd-server-side "serverside-applied" apply_text "$(definition "minimum: 1, maximum: 99")" --server-side --force-conflicts
 check crd-delete 'deleted' k delete crd "widgets.$group" --timeout=20s
