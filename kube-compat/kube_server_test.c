@@ -191,6 +191,21 @@ static void expect_status(const char *method, const char *path, const char *body
 #define DEPLOY "/apis/apps/v1/namespaces/default/deployments"
 #define ISVC   "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
 
+/* kubectl: "The request is invalid: MESSAGE", which it leaves out when an object is named. */
+static void a_refusal_without_causes_names_no_object(void **state) {
+    expect_status("POST", CM, "{\"metadata\":{\"name\":\"tested\"},\"data\":{\"k\":\"v\"}}", 201,
+                  NULL);
+    AUTO_ANSWER a;
+    const char *patch = "[{\"op\":\"test\",\"path\":\"/data/k\",\"value\":\"w\"}]";
+    request_with("PATCH", CM "/tested", "Content-Type: application/json-patch+json\r\n", patch,
+                 strlen(patch), &a);
+    assert_int_equal(a.status, 422);
+    assert_non_null(object_str(a.json, "message"));
+    assert_null(object_at(a.json, "details.name"));
+    assert_null(object_at(a.json, "details.kind"));
+    expect_status("DELETE", CM "/tested", NULL, 200, NULL);
+}
+
 static void ugly_bodies_are_refused(void **state) {
     AUTO_BUF deep = BUF_INIT;
     for (int i = 0; i < 20000; i++)
@@ -771,6 +786,7 @@ static void managed_fields_survive_their_readers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_refusal_without_causes_names_no_object),
         cmocka_unit_test(ugly_bodies_are_refused),
         cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(json_patch_operations_are_bounded),

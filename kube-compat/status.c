@@ -77,6 +77,9 @@ json_t *status_failure(const struct error *err, const struct status_subject *abo
         json_array_extend(list, (json_t *)(uintptr_t)causes);
     if (invalid && !json_array_size(list) && err->field[0])
         cause_add(list, CAUSE_INVALID, err->field, "%s", err->text);
+    /* Without causes, kubectl shows the message only of what is not about an object. */
+    if (invalid && !json_array_size(list))
+        json_object_clear(details);
     AUTO_BUF message = BUF_INIT;
     if (invalid && json_array_size(list))
         describe_invalid(&message, about, list);
