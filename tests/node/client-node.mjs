@@ -1,4 +1,4 @@
-// @kubernetes/client-node against the daemon: typed and generic calls, patches, an informer, logs.
+// @kubernetes/client-node against the daemon: typed and generic calls, patches, pages, informers, leases, logs.
 // KUBECONFIG=... node client-node.mjs
 import assert from 'node:assert/strict';
 import * as k8s from '@kubernetes/client-node';
@@ -12,6 +12,9 @@ const custom = config.makeApiClient(k8s.CustomObjectsApi);
 const generic = k8s.KubernetesObjectApi.makeApiClient(config);
 const namespace = 'default';
 const isvc = { group: 'serving.kserve.io', version: 'v1beta1', namespace, plural: 'inferenceservices' };
+
+/** Ended at the end: logs that go on. */
+const controllers = [];
 
 /** Resolves with the first event for which fits(object) holds; the informer goes on. */
 function seen(informer, event, fits) {
@@ -64,6 +67,66 @@ const tests = {
     await assert.rejects(core.readNamespacedConfigMap({ namespace, name: 'patched' }), (e) => e.code === 404);
   },
 
+  async 'an informer goes on when its watch ends'() {
+    // The server ends such a watch after a second, as a lost connection would; the informer watches again.
+    const path = `/api/v1/namespaces/${namespace}/configmaps?timeoutSeconds=1`;
+    const informer = k8s.makeInformer(config, path, () => core.listNamespacedConfigMap({ namespace }));
+    let connects = 0;
+    const again = new Promise((resolve) => informer.on('connect', () => ++connects === 3 && resolve()));
+    const added = seen(informer, 'add', (o) => o.metadata.name === 'late');
+    await informer.start();
+    await again;
+    await core.createNamespacedConfigMap({ namespace, body: { metadata: { name: 'late' } } });
+    await added;
+    await informer.stop();
+    await core.deleteNamespacedConfigMap({ namespace, name: 'late' });
+  },
+
+  async 'a list comes in pages'() {
+    for (let i = 0; i < 5; i++)
+      await core.createNamespacedConfigMap({ namespace, body: { metadata: { name: `page${i}`, labels: { paged: 'yes' } } } });
+    const names = [];
+    let next;
+    do {
+      const page = await core.listNamespacedConfigMap({ namespace, labelSelector: 'paged=yes', limit: 2, _continue: next });
+      assert.ok(page.items.length <= 2);
+      names.push(...page.items.map((o) => o.metadata.name));
+      next = page.metadata._continue;
+    } while (next);
+    assert.deepEqual(names, ['page0', 'page1', 'page2', 'page3', 'page4']);
+    await core.deleteCollectionNamespacedConfigMap({ namespace, labelSelector: 'paged=yes' });
+    assert.equal((await core.listNamespacedConfigMap({ namespace, labelSelector: 'paged=yes' })).items.length, 0);
+  },
+
+  async 'the generic client applies on the server, and owners are in conflict'() {
+    const o = (data) => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'applied', namespace }, data });
+    const apply = (data, manager, force) =>
+      generic.patch(o(data), undefined, undefined, manager, force, k8s.PatchStrategy.ServerSideApply);
+    await apply({ a: '1', b: '1' }, 'one', false);
+    await assert.rejects(apply({ a: '2' }, 'two', false), (e) => e.code === 409);
+    assert.deepEqual((await apply({ a: '2' }, 'two', true)).data, { a: '2', b: '1' });
+    assert.deepEqual((await apply(undefined, 'one', false)).data, { a: '2' });
+    const read = await generic.read({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'applied', namespace } });
+    assert.deepEqual(read.metadata.managedFields.map((f) => [f.manager, f.operation]), [['two', 'Apply']]);
+    const all = await generic.list('v1', 'ConfigMap', namespace, undefined, undefined, undefined, undefined, undefined, 1);
+    assert.equal(all.items.length, 1);
+    await generic.delete(read);
+  },
+
+  async 'one of two candidates gets a Lease'() {
+    const leases = config.makeApiClient(k8s.CoordinationV1Api);
+    const spec = (who) => ({ holderIdentity: who, leaseDurationSeconds: 15, renewTime: new k8s.V1MicroTime() });
+    const made = await Promise.allSettled(['a', 'b'].map((who) => leases.createNamespacedLease({ namespace,
+      body: { metadata: { name: 'leader' }, spec: spec(who) } })));
+    assert.equal(made.filter((m) => m.status === 'fulfilled').length, 1);
+    assert.equal(made.find((m) => m.status === 'rejected').reason.code, 409);
+    const held = await leases.readNamespacedLease({ namespace, name: 'leader' });
+    const renewals = await Promise.allSettled(['a', 'b'].map((who) => leases.replaceNamespacedLease({ namespace,
+      name: 'leader', body: { ...held, spec: spec(who) } })));
+    assert.equal(renewals.filter((r) => r.status === 'fulfilled').length, 1);
+    await leases.deleteNamespacedLease({ namespace, name: 'leader' });
+  },
+
   async 'an InferenceService becomes ready, has pods and logs, and goes with all that is its own'() {
     const body = { apiVersion: 'serving.kserve.io/v1beta1', kind: 'InferenceService', metadata: { name: 'node', namespace },
       spec: { predictor: { model: { modelFormat: { name: 'gguf' }, storageUri: 'embedded://demo-chat' } } } };
@@ -85,6 +148,13 @@ const tests = {
     await new k8s.Log(config).log(namespace, pods[0].metadata.name, 'kserve-container', sink, { follow: false });
     await finished;
     assert.match(log, /replica is ready/);
+    // A log that goes on comes as it is written, and ends when the client has enough.
+    const followed = new Promise((resolve, reject) => {
+      const follower = new Writable({ write(chunk, _, done) { resolve(String(chunk)); done(); } });
+      new k8s.Log(config).log(namespace, pods[0].metadata.name, 'kserve-container', follower, { follow: true })
+        .then((c) => controllers.push(c), reject);
+    });
+    assert.match(await followed, /./);
     const deployment = (await apps.listNamespacedDeployment({ namespace })).items.find((d) => d.metadata.name === 'node-predictor');
     assert.equal(deployment.status.readyReplicas, 1);
     await generic.delete({ apiVersion: body.apiVersion, kind: body.kind, metadata: { name: 'node', namespace } });
@@ -93,7 +163,9 @@ const tests = {
   },
 };
 
+process.on('unhandledRejection', (e) => { if (e.name !== 'AbortError') throw e; }); // of the controllers
 for (const [name, test] of Object.entries(tests)) {
   await test();
   console.log(`ok ${name}`);
 }
+for (const c of controllers) c.abort();
