@@ -16,6 +16,8 @@
 
 #include "core/base/buf.h"
 
+enum { SIMPLE_KEY_BYTES_MAX = 1000 }; /* below YAML's 1024 characters, quotes and all */
+
 struct anchor {
     struct anchor *next;
     char *name;
@@ -472,6 +474,20 @@ static bool is_block(const json_t *v) {
     return (json_is_object(v) && json_object_size(v)) || (json_is_array(v) && json_array_size(v));
 }
 
+/* "key:". YAML looks back no further than 1024 characters for the start of a key that has a colon
+ * behind it: a longer one needs a mark before it, and its colon in the next line. */
+static void emit_key(const char *key, int indent, struct buf *out) {
+    AUTO_BUF text = BUF_INIT;
+    emit_string(key, &text);
+    if (text.len <= SIMPLE_KEY_BYTES_MAX) {
+        buf_printf(out, "%s:", text.data);
+        return;
+    }
+    buf_printf(out, "? %s\n", text.data);
+    emit_indent(indent, out);
+    buf_putc(out, ':');
+}
+
 static void emit_mapping(const json_t *v, int indent, bool in_sequence, struct buf *out) {
     const char *key;
     json_t *child;
@@ -480,8 +496,7 @@ static void emit_mapping(const json_t *v, int indent, bool in_sequence, struct b
         if (!first || !in_sequence)
             emit_indent(indent, out);
         first = false;
-        emit_string(key, out);
-        buf_putc(out, ':');
+        emit_key(key, indent, out);
         if (is_block(child)) {
             buf_putc(out, '\n');
             emit_value(child, json_is_array(child) ? indent : indent + 2, false, out);

@@ -107,6 +107,23 @@ static void what_is_written_reads_back_the_same(void **state) {
     json_decref(back);
 }
 
+static void a_long_key_reads_back_the_same(void **state) {
+    static const size_t lens[] = {1000, 1023, 1024, 1025, 5000};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        AUTO_FREE char *key = mem_alloc(lens[i] + 1);
+        memset(key, 'k', lens[i]);
+        json_t *doc = json_pack("{s:[{s:{s:i}, s:[i]}]}", "a", key, key, 1, "b", 2), *back = NULL;
+        AUTO_BUF text = BUF_INIT;
+        yaml_emit(doc, &text);
+        struct error err = ERROR_INIT;
+        if (yaml_parse(text.data, text.len, &back, &err))
+            fail_msg("%zu: %s", lens[i], err.text);
+        assert_true(json_equal(doc, back));
+        json_decref(doc);
+        json_decref(back);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalars_have_the_types_that_kubernetes_reads),
@@ -118,6 +135,7 @@ int main(void) {
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(expansion_of_aliases_is_bounded),
         cmocka_unit_test(what_is_written_reads_back_the_same),
+        cmocka_unit_test(a_long_key_reads_back_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
