@@ -12,9 +12,19 @@ struct scan {
     json_t *found;
 };
 
+/* The parser passes over a NUL behind a token; so does this. */
+static bool is_space(char c) {
+    return c == '\0' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void skip_space(struct scan *s) {
-    while (s->at < s->end && strchr(" \t\r\n", *s->at) && *s->at)
+    while (s->at < s->end && is_space(*s->at))
         s->at++;
+}
+
+/* Does c end a number or a word? */
+static bool ends_scalar(char c) {
+    return is_space(c) || c == ',' || c == ']' || c == '}';
 }
 
 /* Takes `c` when it is next. */
@@ -76,9 +86,10 @@ static void scan_value(struct scan *s) {
         }
     } else if (s->at < s->end && *s->at == '"') {
         json_decref(read_string(s));
-    } else {
-        while (s->at < s->end && !strchr(" \t\r\n,]}", *s->at))
-            s->at++;
+    } else if (s->at < s->end) {
+        do
+            s->at++; /* whatever it is, the walk goes on */
+        while (s->at < s->end && !ends_scalar(*s->at));
     }
 }
 

@@ -35,6 +35,17 @@ static void every_second_key_is_found_with_its_path(void **state) {
     }
 }
 
+static void a_nul_behind_a_token_does_not_hold_the_walk(void **state) {
+    static const char text[] = "[34\0, {\"a\": 1, \"a\": 2\0}]";
+    json_t *found = json_array();
+    body_find_duplicates(text, sizeof(text) - 1, found);
+    assert_int_equal(json_array_size(found), 1);
+    assert_string_equal(json_string_value(json_array_get(found, 0)), "duplicate field \"[1].a\"");
+    for (size_t len = 0; len < sizeof(text); len++) /* cut anywhere, it ends */
+        body_find_duplicates(text, len, found);
+    json_decref(found);
+}
+
 static void findings_are_bounded(void **state) {
     AUTO_BUF text = BUF_INIT;
     buf_puts(&text, "{\"a\": 1");
@@ -50,6 +61,7 @@ static void findings_are_bounded(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_second_key_is_found_with_its_path),
+        cmocka_unit_test(a_nul_behind_a_token_does_not_hold_the_walk),
         cmocka_unit_test(findings_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,7 +146,14 @@ def crd():
         yield json.dumps(top) + "\n" + json.dumps(object_) + "\n" + path
 
 
-TARGETS = [patch, selector, apply, protobuf, yaml, accept, request, crd]
+def cel():
+    selves = ('3', '"web-1"', '[3, 1, 2]', '{"a": "x", "labels": {"k": "v"}, "a": [{"b": 1.5}, null]}')
+    table = (ROOT / "kube-compat/cel_test.yaml").read_text()
+    for number, quoted in enumerate(re.findall(r'"(?:\\.|[^"\\\n])*"', table)):
+        yield json.loads(quoted, strict=False) + "\n" + selves[number % len(selves)]
+
+
+TARGETS = [patch, selector, apply, protobuf, yaml, accept, request, crd, cel]
 
 
 def main():
