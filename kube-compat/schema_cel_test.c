@@ -88,6 +88,9 @@ static void a_broken_rule_is_a_cause_in_upstreams_words(void **state) {
         {"rule: 'self.a == oldSelf.a', message: is immutable", "{a: 1}", "{a: 1}", ""},
         {"rule: 'self.a == oldSelf.a', message: is immutable", "{a: 2}", "{a: 1}",
          "spec FieldValueInvalid Invalid value: \"object\": is immutable\n"},
+        {"rule: 'self.a < 2'", "{a: 2}", "{a: 2}", ""}, /* was so before the rule */
+        {"rule: 'self.a < 2', message: m", "{a: 2, b: 1}", "{a: 2}",
+         "spec FieldValueInvalid Invalid value: \"object\": m\n"},
         {"rule: '!oldSelf.hasValue()', message: once, optionalOldSelf: true", "{}", NULL, ""},
         {"rule: '!oldSelf.hasValue()', message: once, optionalOldSelf: true", "{}", "{}",
          "spec FieldValueInvalid Invalid value: \"object\": once\n"},
