@@ -5,6 +5,7 @@
  * Promises: every request has an answer; none is the server's fault; a refusal is a Status with the
  * code of its status line. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -126,7 +127,11 @@ static void exchange(const struct buf *request, struct buf *answer) {
     char chunk[16 << 10];
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        ASSERT(poll(&p, 1, PATIENCE_MS) == 1);
+        int ready;
+        do
+            ready = poll(&p, 1, PATIENCE_MS);
+        while (ready < 0 && errno == EINTR); /* libFuzzer's own timer */
+        ASSERT(ready == 1);
         ssize_t n = read(fd, chunk, sizeof(chunk));
         if (n <= 0)
             break;
