@@ -344,10 +344,11 @@ enum errc engine_create_on(const struct engine_backend *be, const struct engine_
     enum errc rc = engine_limits_block_size(opt, &block_size, err);
     if (rc)
         return rc;
+    uint64_t free_bytes = free_memory_bytes();
     struct engine_site site = {
         .context_length = be->context_length,
         .kv_block_bytes = be->kv_block_bytes(be->ctx, block_size),
-        .free_bytes = free_memory_bytes(),
+        .free_bytes = free_bytes > be->weights_bytes ? free_bytes - be->weights_bytes : 0,
     };
     if ((rc = engine_limits_resolve(opt, &site, &e->limits, err)) ||
         (rc = create_parts(e, opt, err)))

@@ -8,6 +8,7 @@
 
 struct engine_backend {
     uint32_t vocab_size, context_length;
+    uint64_t weights_bytes; /* of memory that open() takes for weights */
     uint64_t (*kv_block_bytes)(void *ctx, uint32_t block_size);
     bool (*is_eog)(void *ctx, int32_t id);
     /* Takes the memory for `opt`; called once. ERR_EXHAUSTED: there is not enough. */

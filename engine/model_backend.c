@@ -43,6 +43,7 @@ enum errc engine_create(const struct model *m, const struct engine_options *opt,
     struct engine_backend be = {
         .vocab_size = model_config(m)->vocab_size,
         .context_length = model_config(m)->context_length,
+        .weights_bytes = runner_model_bytes(m),
         .kv_block_bytes = kv_block_bytes,
         .is_eog = is_eog,
         .open = open_runner,

@@ -10,10 +10,11 @@
  * computed by one thread in an order that does not depend on the rest (kernels.h), which makes a
  * row's logits the same bits alone or in a batch, whole or in chunks, on one thread or many.
  *
- * Activations and the KV cache are F32. With quantised weights unpacked to F32 in registers the
- * result is as exact as the file allows; decoding is bound by reading the weights either way. An
- * F16 cache would halve its memory, and round: it alone makes up the error of other engines on F32
- * files.
+ * Activations and the KV cache are F32. Quantised weights are packed at load and multiplied as
+ * integers where the processor can; an activation is rounded to the weights' grid only for the
+ * product (packed.h). Elsewhere, and in the reference, weights are unpacked to F32 and the result
+ * is as exact as the file allows. An F16 cache would halve its memory, and round: it alone makes up
+ * the error of other engines on F32 files.
  *
  * In the last layer only the rows whose logits are wanted go past attention.
  *
@@ -27,10 +28,11 @@
 #include "core/base/log.h"
 #include "engine/cpu/dequant.h"
 #include "engine/cpu/kernels.h"
+#include "engine/cpu/packed.h"
 #include "engine/cpu/rope.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/model.h"
-#include "engine/weights.h"
+#include "engine/runner_weights.h"
 
 /* Weight rows in an item of a loop: each thread reads long pieces of memory, and the last item to
  * finish is short beside the loop. */
@@ -38,6 +40,11 @@ enum { ITEMS_PER_THREAD = 8, ITEM_ROWS_MAX = 16 * KERNELS_STRIP };
 
 /* Multiply-adds below which a loop is done before a second thread has seen it. */
 enum { SHARED_WORK_MIN = 1 << 16 };
+
+/* Planes of activations (packed.h). Rounding to 8 bits costs most where a softmax follows: the
+ * inputs of Q, K and V made up half of the whole error, and these products are a tenth of the work;
+ * those of the head show in the logits at once. They are rounded to 16 bits, the others to 8. */
+enum { COARSE = 1, FINE = 2 };
 
 /* Largest step, context and block that a runner is made for. */
 enum { RUNNER_TOKENS_MAX = 1 << 20, RUNNER_SEQ_LEN_MAX = 1 << 24, RUNNER_BLOCK_SIZE_MAX = 4096 };
@@ -54,9 +61,11 @@ struct runner {
     const struct cpu_kernels *kernels;
     struct thread_pool *pool;
     struct runner_options opt;
-    struct region kv;        /* [L, 2, num_blocks, Hkv, block_size, Dp] */
-    size_t kv_half;          /* floats of the K, or the V, of one layer */
-    struct region workspace; /* all below */
+    struct region kv;             /* [L, 2, num_blocks, Hkv, block_size, Dp] */
+    size_t kv_half;               /* floats of the K, or the V, of one layer */
+    struct runner_weights placed; /* layers and head, packed where that is faster */
+    struct region rounded;        /* memory of activations as codes; none without packed weights */
+    struct region workspace;      /* all below */
     size_t hidden_stride, q_stride, kv_stride, ffn_stride;
     float *x;         /* [T, D] the residual stream */
     float *normed;    /* [T, D] */
@@ -77,8 +86,9 @@ struct step {
     float *k_cache, *v_cache; /* of this layer */
     uint32_t num_rows;        /* T, or num_logits in and after the last layer */
     const float *norm_weight;
-    struct matmul products[3]; /* of the loop under way */
+    struct matmul products[3]; /* of the loop under way, all of one x */
     uint32_t num_products, item_rows;
+    struct packed_activations rounded; /* that x as codes */
 };
 
 /* ---- create and destroy ---- */
@@ -131,6 +141,10 @@ static uint64_t block_floats(const struct model_config *c, uint32_t block_size) 
     return (uint64_t)c->num_kv_heads * block_size * kernels_padded(c->head_dim);
 }
 
+uint64_t runner_model_bytes(const struct model *m) {
+    return runner_weights_bytes(model_weights(m), model_config(m)->num_layers, cpu_kernels_best());
+}
+
 uint64_t runner_kv_block_bytes(const struct model *m, uint32_t block_size) {
     const struct model_config *c = model_config(m);
     return 2 * (uint64_t)c->num_layers * block_floats(c, block_size) * sizeof(float);
@@ -147,11 +161,16 @@ static enum errc map_kv(struct runner *r, struct error *err) {
     return region_map(&r->kv, floats, "KV cache", err);
 }
 
-static size_t scratch_floats(const struct runner *r) {
-    const struct model_config *c = r->config;
+/* The longest row that is multiplied. */
+static uint32_t max_cols(const struct model_config *c) {
     uint32_t q_len = c->num_heads * c->head_dim;
     uint32_t cols = c->hidden > c->ffn_hidden ? c->hidden : c->ffn_hidden;
-    size_t matmul = kernels_matmul_scratch(cols > q_len ? cols : q_len);
+    return cols > q_len ? cols : q_len;
+}
+
+static size_t scratch_floats(const struct runner *r) {
+    const struct model_config *c = r->config;
+    size_t matmul = kernels_matmul_scratch(max_cols(c));
     size_t attention =
         kernels_attention_scratch(c->num_heads, c->num_kv_heads, c->head_dim, r->opt.seq_len_max);
     size_t floats = matmul > attention ? matmul : attention;
@@ -197,6 +216,11 @@ static enum errc map_workspace(struct runner *r, struct error *err) {
         return err->code;
     madvise(r->workspace.data, r->workspace.bytes, MADV_HUGEPAGE); /* the KV cache fills slowly */
     carve(r, r->workspace.data);
+    if (r->placed.memory &&
+        region_map(&r->rounded,
+                   packed_activations_bytes(r->opt.num_tokens_max, max_cols(c)) / sizeof(float),
+                   "workspace", err))
+        return err->code;
     r->row_seq = mem_try_alloc(r->opt.num_tokens_max * sizeof(*r->row_seq));
     return r->row_seq ? OK : err_set(err, ERR_EXHAUSTED, "no memory for the workspace");
 }
@@ -211,6 +235,8 @@ enum errc runner_create(const struct model *m, const struct runner_options *opt,
     if (check_options(r->config, opt, err) ||
         thread_pool_create(opt->num_threads ? opt->num_threads : thread_pool_num_cpus(), &r->pool,
                            err) ||
+        runner_weights_init(&r->placed, r->weights, r->config->num_layers, r->kernels, r->pool,
+                            err) ||
         map_kv(r, err) || map_workspace(r, err))
         return err->code;
     log_info("running on the CPU", "kernels=%s processor=\"%s\" threads=%u", r->kernels->name,
@@ -225,6 +251,8 @@ void runner_destroy(struct runner *r) {
     thread_pool_destroy(r->pool);
     region_unmap(&r->kv);
     region_unmap(&r->workspace);
+    region_unmap(&r->rounded);
+    runner_weights_deinit(&r->placed);
     free(r->row_seq);
     free(r);
 }
@@ -249,13 +277,39 @@ static void matmul_item(void *arg, uint32_t item, uint32_t thread) {
     for (; item >= num_matmul_items(s, mm); mm++)
         item -= num_matmul_items(s, mm);
     uint32_t row = item * s->item_rows, left = mm->w->rows - row;
-    s->r->kernels->matmul(mm, row, left < s->item_rows ? left : s->item_rows,
-                          s->r->scratch + thread * s->r->scratch_len);
+    uint32_t num_rows = left < s->item_rows ? left : s->item_rows;
+    if (mm->rounded)
+        s->r->kernels->packed_matmul(mm, row, num_rows);
+    else
+        s->r->kernels->matmul(mm, row, num_rows, s->r->scratch + thread * s->r->scratch_len);
 }
 
-/* Runs the products that were put into the step, as one loop. */
-static void multiply(struct step *s) {
+static void round_item(void *arg, uint32_t row, uint32_t thread) {
+    struct step *s = arg;
+    const struct matmul *mm = s->products;
+    s->r->kernels->packed_round_row(&s->rounded, row, mm->x + row * mm->x_stride);
+}
+
+/* Gives the products whose weights are packed their x as codes. */
+static void round_activations(struct step *s, uint32_t planes) {
+    bool any = false;
+    for (uint32_t i = 0; i < s->num_products; i++)
+        if (s->products[i].w->packed) {
+            s->products[i].rounded = &s->rounded;
+            any = true;
+        }
+    if (!any)
+        return;
+    uint32_t cols = s->products[0].w->cols;
+    packed_activations_carve(&s->rounded, s->r->rounded.data, s->num_rows, cols, planes);
+    run_loop(s, round_item, s->num_rows, (uint64_t)s->num_rows * cols);
+}
+
+/* Runs the products that were put into the step, as one loop; `planes` says how finely x is rounded
+ * for packed weights. */
+static void multiply(struct step *s, uint32_t planes) {
     uint64_t num_rows = 0, work = 0;
+    round_activations(s, planes);
     for (uint32_t i = 0; i < s->num_products; i++) {
         num_rows += s->products[i].w->rows;
         work += (uint64_t)s->products[i].w->rows * s->products[i].w->cols * s->num_rows;
@@ -425,13 +479,13 @@ static void attention_layer(struct step *s, bool last) {
     put_product(s, &w->attn_q, r->normed, r->hidden_stride, r->q, r->q_stride, false);
     put_product(s, &w->attn_k, r->normed, r->hidden_stride, r->k, r->kv_stride, false);
     put_product(s, &w->attn_v, r->normed, r->hidden_stride, r->v, r->kv_stride, false);
-    multiply(s);
+    multiply(s, FINE);
     thread_pool_run(r->pool, qkv_item, s, s->num_rows);
     run_loop(s, attention_item, s->num_rows * r->config->num_kv_heads, attention_work(s));
     if (last)
         keep_logits_rows(s);
     put_product(s, &w->attn_out, r->attn, r->q_stride, r->x, r->hidden_stride, true);
-    multiply(s);
+    multiply(s, COARSE);
     if (w->attn_out_bias)
         thread_pool_run(r->pool, out_bias_item, s, s->num_rows);
 }
@@ -442,10 +496,10 @@ static void feed_forward_layer(struct step *s) {
     normalise(s, w->ffn_norm);
     put_product(s, &w->ffn_gate, r->normed, r->hidden_stride, r->gate, r->ffn_stride, false);
     put_product(s, &w->ffn_up, r->normed, r->hidden_stride, r->up, r->ffn_stride, false);
-    multiply(s);
+    multiply(s, COARSE);
     thread_pool_run(r->pool, silu_item, s, s->num_rows);
     put_product(s, &w->ffn_down, r->gate, r->ffn_stride, r->x, r->hidden_stride, true);
-    multiply(s);
+    multiply(s, COARSE);
 }
 
 /* The caller's batch is our own program's work: a wrong one is a bug, found here and not in a
@@ -478,7 +532,7 @@ void runner_forward(struct runner *r, const struct runner_batch *b, float *logit
     check_batch(r, b);
     thread_pool_run(r->pool, embed_item, &s, s.num_rows);
     for (uint32_t layer = 0; layer < r->config->num_layers && s.num_rows; layer++) {
-        s.layer = &r->weights->layers[layer];
+        s.layer = &r->placed.layers[layer];
         s.k_cache = r->kv.data + 2 * (size_t)layer * r->kv_half;
         s.v_cache = s.k_cache + r->kv_half;
         attention_layer(&s, layer + 1 == r->config->num_layers);
@@ -487,7 +541,7 @@ void runner_forward(struct runner *r, const struct runner_batch *b, float *logit
     if (!s.num_rows)
         return;
     normalise(&s, r->weights->output_norm);
-    put_product(&s, &r->weights->head, r->normed, r->hidden_stride, logits, r->config->vocab_size,
+    put_product(&s, &r->placed.head, r->normed, r->hidden_stride, logits, r->config->vocab_size,
                 false);
-    multiply(&s);
+    multiply(&s, FINE);
 }

@@ -21,7 +21,7 @@ struct runner_options {
     uint32_t num_logits_max; /* rows of logits at most, >= num_seqs_max */
     uint32_t seq_len_max;    /* longest context (max_model_len) */
     uint32_t num_threads;    /* CPU threads incl. the caller's; 0: all that this process may use */
-    bool reference;          /* exact F32 activations: slower, for checks (--dtype float32) */
+    bool reference;          /* exact F32 throughout: slower, for checks (--dtype float32) */
 };
 
 struct runner_batch {
@@ -46,6 +46,9 @@ DEFINE_AUTO(runner, runner_destroy)
 
 /* Writes logits [num_logits, V] f32. */
 void runner_forward(struct runner *r, const struct runner_batch *b, float *logits);
+
+/* Memory that a runner takes for weights beside the mapped file, on this machine. */
+uint64_t runner_model_bytes(const struct model *m);
 
 uint64_t runner_kv_block_bytes(const struct model *m, uint32_t block_size);
 

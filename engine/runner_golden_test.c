@@ -27,6 +27,7 @@ enum {
 /* Rounding of the recording (five digits behind the point of logits of 5 to 30) and of F32 sums in
  * another order, through a few layers. */
 static const double EXACT_TOL = 2e-3;
+static const double DEVIATIONS_MAX = 5; /* of single logits, in recorded rms differences */
 
 static char program_dir[4096];
 
@@ -85,14 +86,14 @@ static double number(const json_t *object, const char *key) {
     return json_number_value(json_object_get(object, key));
 }
 
-static void check_recorded(const char *name, const json_t *reference, const float *logits,
-                           uint32_t vocab) {
+static void check_recorded(const char *name, const json_t *reference, double tolerance,
+                           const float *logits, uint32_t vocab) {
     size_t i;
     json_t *pair;
     json_array_foreach (json_object_get(reference, "top5"), i, pair) {
         json_int_t id = json_integer_value(json_array_get(pair, 0));
         double want = json_number_value(json_array_get(pair, 1));
-        if (fabs((double)logits[id] - want) > EXACT_TOL)
+        if (fabs((double)logits[id] - want) > tolerance)
             fail_msg("%s: logit of token %d: %f, recorded %f", name, (int)id, (double)logits[id],
                      want);
     }
@@ -102,7 +103,7 @@ static void check_recorded(const char *name, const json_t *reference, const floa
         json_int_t id = json_integer_value(json_array_get(ids, i));
         double want = json_number_value(json_array_get(best, i));
         double got = (double)logits[i * vocab + (size_t)id];
-        if (fabs(got - want) > EXACT_TOL)
+        if (fabs(got - want) > tolerance)
             fail_msg("%s: logit of step %zu: %f, recorded %f", name, i, got, want);
     }
 }
@@ -142,13 +143,15 @@ static void check_prompt(const char *name, const struct model *m, const json_t *
     seq.num_ids--; /* what the last token leads to is not recorded */
     AUTO_FREE float *fast = forced_logits(m, false, &seq);
     double bound = number(native, "rms_diff");
-    check_recorded(name, reference, fast, vocab);
-    check_choices(name, reference, EXACT_TOL, fast, vocab);
+    /* Integer products round the activations; floats may only be summed in another order. */
+    double tolerance = runner_model_bytes(m) ? DEVIATIONS_MAX * bound : EXACT_TOL;
+    check_recorded(name, reference, tolerance, fast, vocab);
+    check_choices(name, reference, tolerance, fast, vocab);
     if (num_prompt > EXACT_PROMPT_MAX)
         return;
     AUTO_FREE float *exact = forced_logits(m, true, &seq);
     double diff = rms(exact, fast, (size_t)NUM_GREEDY * vocab);
-    check_recorded(name, reference, exact, vocab);
+    check_recorded(name, reference, EXACT_TOL, exact, vocab);
     check_choices(name, reference, EXACT_TOL, exact, vocab);
     printf("%s: %u tokens: rms difference %.3g, bound %.3g\n", name, num_prompt, diff, bound);
     if (!(diff <= bound))

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
 
 #include "engine/model_fixture.h"
 #include "engine/runner_fixture.h"
@@ -131,6 +133,20 @@ static void the_number_of_threads_changes_no_bit(void **state) {
     }
 }
 
+/* Where weights are multiplied as integers, the activations are rounded to 8 bits: a part in 250 of
+ * the largest of 32, in each of a dozen products. */
+static void check_rounding(size_t shape, const float *got, const float *want) {
+    double off = 0, size = 0;
+    for (uint32_t j = 0; j < LEN * VOCAB; j++) {
+        off += pow((double)got[j] - (double)want[j], 2);
+        size += pow((double)want[j], 2);
+    }
+    double part = sqrt(off / size);
+    printf("shape %zu: rms difference is %.4f of the logits\n", shape, part);
+    if (!(part <= 0.03))
+        fail_msg("shape %zu: rms difference is %f of the logits", shape, part);
+}
+
 static void the_fast_path_is_exact_to_rounding(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
         struct fixture_seq seq;
@@ -141,6 +157,10 @@ static void the_fast_path_is_exact_to_rounding(void **state) {
         AUTO_FREE float *want = logits_alone(exact, &seq);
         seq.num_computed = 0;
         AUTO_FREE float *got = logits_alone(fast, &seq);
+        if (runner_model_bytes(m)) {
+            check_rounding(i, got, want);
+            continue;
+        }
         for (uint32_t j = 0; j < LEN * VOCAB; j++)
             if (!(fabsf(got[j] - want[j]) <= 1e-4f))
                 fail_msg("shape %zu, position %u: %f, exact %f", i, j / VOCAB, (double)got[j],

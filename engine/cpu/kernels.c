@@ -17,7 +17,7 @@ static const struct cpu_kernels kernels_ref = {
     .attention = attention_ref,
 };
 
-enum { TABLES_MAX = 3, FEATURES_BYTES_MAX = 128 };
+enum { TABLES_MAX = 4, FEATURES_BYTES_MAX = 128 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const struct cpu_kernels *tables[TABLES_MAX + 1]; /* slowest first, then NULL */
@@ -41,6 +41,8 @@ static void probe(void) {
         tables[count++] = &kernels_avx2;
     if (avx512)
         tables[count++] = &kernels_avx512;
+    if (avx512 && __builtin_cpu_supports("avx512vnni"))
+        tables[count++] = &kernels_avx512_vnni;
     add_feature(avx2, "AVX2 FMA F16C");
     add_feature(avx512, "AVX-512");
     add_feature(avx512 && __builtin_cpu_supports("avx512vnni"), "VNNI");

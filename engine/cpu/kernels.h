@@ -24,19 +24,23 @@ static inline uint32_t kernels_padded(uint32_t len) {
     return (len + KERNELS_PAD - 1) / KERNELS_PAD * KERNELS_PAD;
 }
 
-/* A matrix of weights where the file has it: rows outputs, cols inputs, row-major, packed. */
+/* A matrix of weights where the file has it: rows outputs, cols inputs, row-major. */
 struct matrix {
     const uint8_t *data;
     enum dtype type;
     uint32_t rows, cols;
     size_t row_bytes;
+    const uint8_t *packed; /* the same weights for integer products (packed.h); NULL: none */
 };
+
+struct packed_activations;
 
 /* out[t, r] = sum_c x[t, c] * w[r, c], or += with `add`. */
 struct matmul {
     const struct matrix *w;
-    const float *x; /* [T, x_stride] */
-    float *out;     /* [T, out_stride] */
+    const float *x;                           /* [T, x_stride] */
+    const struct packed_activations *rounded; /* x as codes, where w is packed */
+    float *out;                               /* [T, out_stride] */
     uint32_t num_tokens;
     size_t x_stride, out_stride;
     bool add;
@@ -74,6 +78,10 @@ struct cpu_kernels {
     const char *name; /* "AVX-512", for logs and bench */
     /* Rows row .. row + num_rows - 1 of the output, for all tokens. */
     void (*matmul)(const struct matmul *mm, uint32_t row, uint32_t num_rows, float *scratch);
+    /* The same of packed weights, row a multiple of PACKED_ROWS; NULL: weights stay unpacked. */
+    void (*packed_matmul)(const struct matmul *mm, uint32_t row, uint32_t num_rows);
+    /* Codes, scale and sums of one token's x [cols]. NULL together with packed_matmul. */
+    void (*packed_round_row)(const struct packed_activations *a, uint32_t token, const float *x);
     /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; out may be x. */
     void (*rms_norm)(const float *x, const float *w, float eps, uint32_t len, float *out);
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */

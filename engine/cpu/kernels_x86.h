@@ -4,6 +4,6 @@
 
 #include "engine/cpu/kernels.h"
 
-extern const struct cpu_kernels kernels_avx2, kernels_avx512;
+extern const struct cpu_kernels kernels_avx2, kernels_avx512, kernels_avx512_vnni;
 
 #endif

@@ -120,11 +120,17 @@ static void matmul_is_as_recorded(void **state) {
     for (uint32_t r = 0; r < ROWS; r++)
         for (uint32_t c = 0; c < COLS; c++)
             memcpy(weights + 2 * (r * COLS + c), b.raw + 2 * (c * ROWS + r), 2);
-    struct matrix w = {weights, DTYPE_BF16, ROWS, COLS, 2 * COLS};
+    struct matrix w = {
+        .data = weights, .type = DTYPE_BF16, .rows = ROWS, .cols = COLS, .row_bytes = 2 * COLS};
     float out[T * ROWS];
     AUTO_FREE float *scratch = mem_array(kernels_matmul_scratch(COLS), sizeof(float));
     for (const struct cpu_kernels *const *k = cpu_kernels_all(); *k; k++) {
-        struct matmul mm = {&w, a.values, out, T, COLS, ROWS, false};
+        struct matmul mm = {.w = &w,
+                            .x = a.values,
+                            .out = out,
+                            .num_tokens = T,
+                            .x_stride = COLS,
+                            .out_stride = ROWS};
         (*k)->matmul(&mm, 0, ROWS, scratch);
         check_near((*k)->name, out, want.values, want.len, 1e-5);
     }
