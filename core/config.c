@@ -86,6 +86,12 @@ static const struct key keys[] = {
         "changes kept for watches that resume"),
     INT(replica_open_files_max, "replicaOpenFilesMax", 4096, 64, 1048576,
         "open files of a replica"),
+    BOOL(host_processes, "hostProcesses", 1, "pods of the image `host` run processes here"),
+    STRING(host_pods_dir, "hostPodsDir", "",
+           "working folders of host pods, apart from the data; empty: dataDir with -pods added"),
+    INT(host_user_first, "hostUserFirst", 70000, 1000, 4294967290,
+        "first of the user ids that host pods run under; nobody else may use them"),
+    INT(host_user_last, "hostUserLast", 79999, 1000, 4294967290, "last of them"),
 };
 
 static void *slot(struct config *c, const struct key *k) {

@@ -40,6 +40,10 @@ struct config {
     int64_t event_ttl_seconds;
     int64_t history_events_max;
     int64_t replica_open_files_max;
+    bool host_processes;     /* pods of the image `host` run */
+    char *host_pods_dir;     /* "": data_dir with "-pods" behind it */
+    int64_t host_user_first; /* their users, and groups of the same numbers */
+    int64_t host_user_last;
 };
 
 /* Defaults, then the file (path NULL: /etc/inferd/inferd.yaml when it exists). Errors: file, line,

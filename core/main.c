@@ -94,6 +94,14 @@ static enum errc settle_paths(struct config *c, struct error *err) {
         free(c->models_dir);
         c->models_dir = mem_printf("%s/models", c->data_dir);
     }
+    if (!*c->host_pods_dir) {
+        free(c->host_pods_dir);
+        c->host_pods_dir = mem_printf("%s-pods", c->data_dir);
+    }
+    if (c->host_user_first > c->host_user_last)
+        return err_field(err, ERR_INVALID, "hostUserFirst",
+                         "hostUserFirst: %lld is above hostUserLast (%lld)",
+                         (long long)c->host_user_first, (long long)c->host_user_last);
     return OK;
 }
 

@@ -16,6 +16,7 @@
 #include "kube-compat/crd.h"
 #include "kube-compat/schema_cel.h"
 #include "kube-compat/escalation.h"
+#include "kube-compat/host_process.h"
 #include "kube-compat/validate.h"
 
 enum { GENERATE_TRIES_MAX = 8, CHARGE_TRIES_MAX = 64 };
@@ -331,6 +332,8 @@ enum errc write_create(struct request *rq, json_t *object, json_t **ret_object, 
             if (!code)
                 code = escalation_check(rq, object, NULL, err);
             if (!code)
+                code = host_process_check(rq, object, NULL, err);
+            if (!code)
                 code = admit(rq, object, NULL, err);
             if (code)
                 break;
@@ -508,6 +511,8 @@ enum errc write_update(struct request *rq, struct store_object *old, json_t *obj
     }
     if (!code)
         code = escalation_check(rq, object, old->json, err);
+    if (!code)
+        code = host_process_check(rq, object, old->json, err);
     if (!code && scope == WRITE_WHOLE)
         code = admit(rq, object, old->json, err);
     if (!code) {

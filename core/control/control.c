@@ -115,8 +115,11 @@ static enum errc watch_fd(struct control *c, int fd, struct error *err) {
 
 static enum errc start(struct control *c, const struct control_options *opt, struct error *err) {
     const struct config *config = opt->config;
-    struct supervisor_options sup = {
-        .run_dir = c->run_dir, .podlog = opt->podlog, .on_change = replica_changed, .user = c};
+    struct supervisor_options sup = {.run_dir = c->run_dir,
+                                     .homes_dir = config->host_pods_dir,
+                                     .podlog = opt->podlog,
+                                     .on_change = replica_changed,
+                                     .user = c};
     if (supervisor_create(&sup, &c->supervisor, err))
         return err->code;
     struct world w = {

@@ -20,7 +20,7 @@ enum { FIXTURE_PROCESSES_MAX = 64, FIXTURE_ROUNDS_MAX = 200 };
 struct fake_process {
     char uid[64], pod[128];
     char argv[2048];
-    uint32_t restart;
+    uint32_t restart, user;
     struct replica_state state;
     int64_t grace_ms; /* of the last stop; -1: none */
     bool used;
@@ -60,7 +60,8 @@ static inline enum errc fake_start(void *self, const struct replica_spec *spec, 
     struct fake_process *p = f->processes;
     while (p->used)
         p++;
-    *p = (struct fake_process){.used = true, .restart = spec->restart, .grace_ms = -1};
+    *p = (struct fake_process){
+        .used = true, .restart = spec->restart, .user = spec->user, .grace_ms = -1};
     snprintf(p->uid, sizeof(p->uid), "%s", spec->uid);
     snprintf(p->pod, sizeof(p->pod), "%s", spec->pod);
     size_t len = 0;

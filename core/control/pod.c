@@ -22,6 +22,7 @@
 #include "core/control/placement.h"
 #include "core/control/pod_env.h"
 #include "core/control/pod_status.h"
+#include "core/control/pod_user.h"
 #include "core/control/restart.h"
 #include "core/control/scheduler.h"
 #include "core/node/replica_command.h"
@@ -34,6 +35,7 @@ enum { START_RETRY_MS_MIN = 1000, GRACE_SECONDS_DEFAULT = 30 };
 struct pod_record {
     struct pod_record *next;
     char *ns, *name, *uid;
+    char *home_dir;                 /* of a host pod's run */
     struct replica_command command; /* of the current run */
     bool has_command;
     uint32_t restarts;                /* restartCount of the current or the next run */
@@ -45,6 +47,7 @@ struct pod_record {
         evict_at_ms;    /* monotonic: a NoExecute taint is tolerated until then; 0: none is there */
     int64_t stop_at_ms; /* monotonic: SIGTERM when the drain delay is over; 0: not deleting */
     bool unhealthy_told;
+    uint32_t user; /* of a host pod; 0: of another */
 };
 
 struct pod_table {
@@ -75,6 +78,7 @@ static void record_destroy(struct pod_record *r) {
     free(r->ns);
     free(r->name);
     free(r->uid);
+    free(r->home_dir);
     free(r);
 }
 
@@ -134,7 +138,7 @@ void pod_changed(struct world *w, const char *uid) {
 bool pod_endpoint(const struct world *w, const char *uid, const char **ret_uds_path,
                   const char *const **ret_served_names) {
     const struct pod_record *r = find_record(w, uid);
-    if (!r || !r->has_command)
+    if (!r || !r->has_command || r->command.host)
         return false;
     *ret_uds_path = r->command.uds_path;
     *ret_served_names = (const char *const *)r->command.served_names;
@@ -165,6 +169,32 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_rec
     return rc;
 }
 
+static bool user_taken(const void *user, uint32_t id) {
+    const struct world *w = user;
+    for (const struct pod_record *r = w->pods->records; r; r = r->next) {
+        if (r->user == id)
+            return true;
+    }
+    return false;
+}
+
+/* A host pod gets its user, which it keeps, and the folder of this run. */
+static enum errc give_user(struct world *w, const json_t *pod, struct pod_record *r,
+                           struct error *err) {
+    if (!r->command.host)
+        return OK;
+    if (!w->config->host_processes)
+        return err_set(err, ERR_INVALID,
+                       "the image \"host\" is turned off on this machine (hostProcesses)");
+    const struct pod_user_range range = {(uint32_t)w->config->host_user_first,
+                                         (uint32_t)w->config->host_user_last, user_taken, w};
+    if (!r->user && pod_user_pick(pod, &range, &r->user, err))
+        return err->code;
+    free(r->home_dir);
+    r->home_dir = mem_printf("%s/%s-%u", w->config->host_pods_dir, r->uid, r->restarts);
+    return OK;
+}
+
 static enum errc start_process(struct world *w, const json_t *pod, struct pod_record *r,
                                struct error *err) {
     struct replica_spec spec = {
@@ -178,6 +208,9 @@ static enum errc start_process(struct world *w, const json_t *pod, struct pod_re
         .uds_path = r->command.uds_path,
         .health_path = "/health",
         .open_files_max = w->config->replica_open_files_max,
+        .user = r->command.host ? r->user : 0,
+        .home_dir = r->home_dir,
+        .work_dir = r->command.work_dir,
     };
     return w->driver.start(w->driver.self, &spec, err);
 }
@@ -212,8 +245,9 @@ static void put_off_start(struct world *w, const struct store_object *o, struct 
 
 static void tell_start(struct world *w, const json_t *pod, const struct pod_record *r) {
     const char *container = container_name(pod);
-    event_emit(w, pod, EVENT_NORMAL, "ModelFound", COMPONENT, "Model \"%s\" is at %s",
-               r->command.model_reference, r->command.model_path);
+    if (!r->command.host)
+        event_emit(w, pod, EVENT_NORMAL, "ModelFound", COMPONENT, "Model \"%s\" is at %s",
+                   r->command.model_reference, r->command.model_path);
     for (char **warning = r->command.warnings; warning && *warning; warning++)
         event_emit(w, pod, EVENT_WARNING, "OptionIgnored", COMPONENT, "%s", *warning);
     event_emit(w, pod, EVENT_NORMAL, "Created", COMPONENT, "Created container: %s", container);
@@ -223,7 +257,8 @@ static void tell_start(struct world *w, const json_t *pod, const struct pod_reco
 /* True: the process runs. */
 static bool start(struct world *w, const struct store_object *o, struct pod_record *r) {
     struct error err = ERROR_INIT;
-    if (make_command(w, o->json, r, &err) || start_process(w, o->json, r, &err)) {
+    if (make_command(w, o->json, r, &err) || give_user(w, o->json, r, &err) ||
+        start_process(w, o->json, r, &err)) {
         clear_command(r);
         put_off_start(w, o, r, &err);
         return false;

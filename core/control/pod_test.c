@@ -231,6 +231,37 @@ static void no_execute_taints_send_pods_away(void **state) {
     assert_string_equal(fixture_only_process(f)->pod, "r");
 }
 
+static void host_pods_have_users_of_their_own(void **state) {
+    struct fixture *f = *state;
+    json_t *o = fixture_json("{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":"
+                             "\"c\",\"image\":\"host\",\"command\":[\"sleep\",\"9\"]}]}}");
+    AUTO_FREE char *first = json_dumps(o, 0);
+    object_set(o, "metadata.name", json_string("q"));
+    AUTO_FREE char *second = json_dumps(o, 0);
+    object_set(o, "metadata.name", json_string("r"));
+    AUTO_FREE char *third = json_dumps(o, 0);
+    json_decref(o);
+    f->config.host_user_first = 7000;
+    f->config.host_user_last = 7001;
+    fixture_create(f, KIND_POD, first);
+    fixture_create(f, KIND_POD, second);
+    assert_int_equal(f->processes[0].user + f->processes[1].user, 7000 + 7001);
+    fixture_create(f, KIND_POD, third);
+    assert_int_equal(fixture_num_processes(f), 2);
+    assert_field(fixture_get(f, KIND_POD, "r"), "status.containerStatuses.0.state.waiting.message",
+                 "all users 7000..7001 of host pods are taken");
+    fixture_delete(f, KIND_POD, "q", "Background", 30);
+    fixture_advance(f, POD_MODEL_RETRY_MS_MAX);
+    assert_condition(fixture_get(f, KIND_POD, "r"), "Ready", "True", NULL, NULL);
+
+    fixture_delete(f, KIND_POD, "p", "Background", 30);
+    fixture_pass(f);
+    f->config.host_processes = false;
+    fixture_create(f, KIND_POD, first);
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.message",
+                 "the image \"host\" is turned off on this machine (hostProcesses)");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(crashes_back_off_as_kubernetes_does),
@@ -244,6 +275,7 @@ int main(void) {
         FIXTURE_TEST(a_daemon_killed_in_back_off_goes_on_with_the_next_number),
         FIXTURE_TEST(pods_wait_for_room_and_get_it),
         FIXTURE_TEST(no_execute_taints_send_pods_away),
+        FIXTURE_TEST(host_pods_have_users_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

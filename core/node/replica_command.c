@@ -8,9 +8,11 @@
 
 #include <stdio.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "core/base/buf.h"
 #include "core/base/engine_args.h"
+#include "core/node/spawn.h"
 #include "core/object.h"
 
 enum { ARGS_MAX = 512, ENV_MAX = 256, EXPANDED_BYTES_MAX = 64 * 1024 };
@@ -254,24 +256,90 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
     return rc;
 }
 
+/* Where the program lies by the container's PATH; gives the name itself when it is not found, and
+ * starting it then tells so. */
+static char *find_program(const json_t *container, const char *name) {
+    const char *path = env_value(container, "PATH", 4);
+    if (strchr(name, '/'))
+        return mem_strdup(name);
+    for (path = path ? path : SPAWN_USER_PATH; *path; path += *path == ':') {
+        size_t len = strcspn(path, ":");
+        AUTO_FREE char *file = mem_printf("%.*s/%s", (int)len, path, name);
+        if (len && !access(file, X_OK))
+            return steal(file);
+        path += len;
+    }
+    return mem_strdup(name);
+}
+
+/* What a host pod asks for and does not get. */
+static void host_warnings(const json_t *pod, const json_t *container, struct replica_command *c) {
+    size_t n = 0;
+    static const char *const probes[] = {"readinessProbe", "livenessProbe", "startupProbe"};
+    c->warnings = mem_array(4 + ARRAY_LEN(probes), sizeof(char *));
+    for (size_t i = 0; i < ARRAY_LEN(probes); i++) {
+        if (json_object_get(container, probes[i]))
+            c->warnings[n++] = mem_printf("spec.containers[0].%s: not asked; the pod is ready as "
+                                          "soon as its process runs",
+                                          probes[i]);
+    }
+    if (json_object_size(object_at(container, "resources.limits")))
+        c->warnings[n++] = mem_strdup("spec.containers[0].resources.limits: not enforced here");
+    if (json_array_size(json_object_get(container, "volumeMounts")))
+        c->warnings[n++] = mem_strdup("spec.containers[0].volumeMounts: nothing is mounted");
+    if (object_at(container, "securityContext.runAsGroup") ||
+        object_at(pod, "spec.securityContext.runAsGroup"))
+        c->warnings[n++] = mem_strdup("runAsGroup: the group has the number of the user");
+}
+
+static enum errc build_host(const json_t *pod, const json_t *container, struct words *w,
+                            struct replica_command *c, struct error *err) {
+    const char *work_dir = object_str(container, "workingDir");
+    if (!json_array_size(json_object_get(container, "command")))
+        return err_field(err, ERR_INVALID, "spec.containers[0].command",
+                         "spec.containers[0].command: Required value: the image \"host\" has "
+                         "no command of its own");
+    if (work_dir && *work_dir != '/')
+        return err_field(err, ERR_INVALID, "spec.containers[0].workingDir",
+                         "spec.containers[0].workingDir: \"%s\" is not an absolute path", work_dir);
+    c->host = true;
+    c->argv = mem_array(w->len + 1, sizeof(char *));
+    c->argv[0] = find_program(container, w->list[0]);
+    for (size_t i = 1; i < w->len; i++)
+        c->argv[i] = mem_strdup(w->list[i]);
+    c->work_dir = mem_strdup(work_dir);
+    c->env = copy_env(container);
+    host_warnings(pod, container, c);
+    return OK;
+}
+
+bool replica_command_is_host(const json_t *pod) {
+    const char *image = object_str(pod, "spec.containers.0.image");
+    return image && !strcmp(image, REPLICA_HOST_IMAGE);
+}
+
 enum errc replica_command_make(const json_t *pod, const struct replica_command_options *opt,
                                struct replica_command *ret_cmd, struct error *err) {
     const json_t *container = json_array_get(object_at(pod, "spec.containers"), 0);
     const char *image = object_str(container, "image");
-    if (!image || !replica_command_image_known(image))
-        return err_field(err, ERR_INVALID, "spec.containers[0].image",
-                         "spec.containers[0].image: no runtime on this machine serves \"%s\"; "
-                         "known are vllm/vllm-openai, kserve/huggingfaceserver, inferd/engine",
-                         image ? image : "");
+    bool host = replica_command_is_host(pod);
+    if (!host && (!image || !replica_command_image_known(image)))
+        return err_field(
+            err, ERR_INVALID, "spec.containers[0].image",
+            "spec.containers[0].image: no runtime on this machine serves \"%s\"; "
+            "known are vllm/vllm-openai, kserve/huggingfaceserver, inferd/engine, host",
+            image ? image : "");
     struct words *w = mem_alloc(sizeof(*w));
     struct replica_command c = {0};
     size_t skip = 0;
     enum errc rc = add_words(w, container, "command", err);
     if (!rc)
         rc = add_words(w, container, "args", err);
-    if (!rc)
+    if (!rc && host)
+        rc = build_host(pod, container, w, &c, err);
+    if (!rc && !host)
         rc = entry_point(w, &skip, err);
-    if (!rc)
+    if (!rc && !host)
         rc = build(pod, container, w, skip, opt, &c, err);
     words_deinit(w);
     free(w);
@@ -296,5 +364,6 @@ void replica_command_deinit(struct replica_command *c) {
     free(c->model_reference);
     free(c->model_path);
     free(c->uds_path);
+    free(c->work_dir);
     *c = (struct replica_command){0};
 }

@@ -5,6 +5,9 @@
  * their own spelling of the options (core/base/engine_args.h). $(NAME) in args is replaced from the
  * container's env, as Kubernetes does.
  *
+ * The image `host` stands for no runtime: its command, found through PATH, and args are run as they
+ * are, without a model and without a socket.
+ *
  * The model is what --model (or --model_id, --model_dir, the first word) says. "/mnt/models" there
  * stands for the Pod's annotation internal.serving.kserve.io/storage-initializer-sourceuri, which
  * KServe's controller writes from storageUri; it is also used when no option names a model. */
@@ -26,6 +29,8 @@ struct replica_command {
     char **served_names;   /* NULL-terminated; at least one */
     char *uds_path;
     char **warnings; /* NULL-terminated: options accepted without effect */
+    bool host;       /* of the image `host`: model_reference to uds_path are NULL */
+    char *work_dir;  /* of a host pod; NULL: its home */
 };
 
 struct replica_command_options {
@@ -41,6 +46,11 @@ MUST_CHECK enum errc replica_command_make(const json_t *pod,
                                           const struct replica_command_options *opt,
                                           struct replica_command *ret_cmd, struct error *err);
 void replica_command_deinit(struct replica_command *c);
+
+#define REPLICA_HOST_IMAGE "host"
+
+/* The pod's first container has the image `host`. */
+bool replica_command_is_host(const json_t *pod);
 
 /* True when an image name selects `inferd engine`. */
 bool replica_command_image_known(const char *image);

@@ -120,12 +120,38 @@ static void what_cannot_run_says_why(void **state) {
     expect_error("{\"image\":\"vllm/vllm-openai\",\"args\":[1]}", ERR_INVALID, "args[0]");
 }
 
+static void the_image_host_runs_its_command(void **state) {
+    struct replica_command c;
+    struct error err = ERROR_INIT;
+    if (make("{\"image\":\"host\",\"command\":[\"sh\",\"-c\"],\"args\":[\"echo $(WHO)\"],"
+             "\"workingDir\":\"/srv\",\"env\":[{\"name\":\"WHO\",\"value\":\"me\"}],"
+             "\"resources\":{\"limits\":{\"memory\":\"1Gi\"}}}",
+             NULL, &c, &err))
+        fail_msg("%s", err.text);
+    assert_true(c.host);
+    assert_string_equal(strrchr(c.argv[0], '/'), "/sh"); /* found through PATH */
+    assert_string_equal(c.argv[1], "-c");
+    assert_string_equal(c.argv[2], "echo me");
+    assert_null(c.argv[3]);
+    assert_string_equal(c.env[0], "WHO=me");
+    assert_string_equal(c.work_dir, "/srv");
+    assert_null(c.uds_path);
+    assert_non_null(strstr(c.warnings[0], "resources.limits: not enforced"));
+    replica_command_deinit(&c);
+    expect_error("{\"image\":\"host\"}", ERR_INVALID, "command: Required value");
+    expect_error("{\"image\":\"host\",\"args\":[\"ls\"]}", ERR_INVALID, "command: Required");
+    expect_error("{\"image\":\"host\",\"command\":[\"ls\"],\"workingDir\":\"tmp\"}", ERR_INVALID,
+                 "\"tmp\" is not an absolute path");
+    expect_error("{\"image\":\"host:1\",\"command\":[\"ls\"]}", ERR_INVALID, "serves \"host:1\"");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_guides_manifest_becomes_a_command),
         cmocka_unit_test(kserves_runtime_reads_the_storage_uri),
         cmocka_unit_test(options_without_effect_become_warnings),
         cmocka_unit_test(what_cannot_run_says_why),
+        cmocka_unit_test(the_image_host_runs_its_command),
     };
     return cmocka_run_group_tests(tests, make_tree, remove_tree);
 }

@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,19 +26,42 @@ struct plan {
     char *const *env;
     int stdin_fd, stdout_fd, stderr_fd, failure_fd;
     struct rlimit open_files;
+    uint32_t user;        /* 0: stays who it is */
+    const char *work_dir; /* NULL: stays where it is */
     pid_t parent;
 };
 
-static _Noreturn void fail(const struct plan *p, int error) {
-    ssize_t n = write(p->failure_fd, &error, sizeof(error));
+enum step { STEP_EXEC, STEP_USER, STEP_FOLDER };
+
+struct failure {
+    int error;
+    enum step step;
+};
+
+static _Noreturn void fail(const struct plan *p, enum step step) {
+    struct failure failure = {errno, step};
+    ssize_t n = write(p->failure_fd, &failure, sizeof(failure));
     (void)n; /* nobody else to tell */
     _exit(127);
+}
+
+/* In the child. Root's rights go with its user id; a bound on processes holds for the new user. */
+static void become_user(const struct plan *p) {
+    struct rlimit processes = {SPAWN_USER_PROCESSES_MAX, SPAWN_USER_PROCESSES_MAX};
+    setrlimit(RLIMIT_NPROC, &processes);
+    /* System calls of this thread alone: libc's would stop the others, who are not here. */
+    if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, p->user, p->user, p->user) ||
+        syscall(SYS_setresuid, p->user, p->user, p->user))
+        fail(p, STEP_USER);
+    umask(022);
 }
 
 /* In the child. Async-signal-safe calls only. */
 static _Noreturn void run_child(const struct plan *p) {
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (p->user)
+        become_user(p);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user takes it back */
     if (getppid() != p->parent)
         _exit(127); /* the daemon went before the line above */
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -51,32 +76,67 @@ static _Noreturn void run_child(const struct plan *p) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(p->stdin_fd, 0) < 0 || dup2(p->stdout_fd, 1) < 0 || dup2(p->stderr_fd, 2) < 0)
-        fail(p, errno);
+        fail(p, STEP_EXEC);
+    if (p->work_dir && chdir(p->work_dir))
+        fail(p, STEP_FOLDER);
     syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
     execve(p->argv[0], (char *const *)p->argv, p->env);
-    fail(p, errno);
+    fail(p, STEP_EXEC);
 }
 
-/* PATH, HOME, LANG and TZ of the daemon, then the pod's. Gives a NULL-terminated array. */
-static char **make_env(const struct replica_spec *spec, const char *termination_log) {
+/* A NULL-terminated list of "K=V" in which a later value of a name replaces an earlier one. */
+struct env {
+    char **list;
+    size_t len;
+};
+
+/* Takes the entry. */
+static void env_put(struct env *e, char *entry) {
+    size_t name = strcspn(entry, "=") + 1;
+    size_t i = 0;
+    while (i < e->len && strncmp(e->list[i], entry, name) != 0)
+        i++;
+    if (i < e->len)
+        free(e->list[i]);
+    else
+        e->len++;
+    e->list[i] = entry;
+}
+
+static void put_daemon_env(struct env *e, const char *termination_log) {
     static const char *const kept[] = {"PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH"};
-    size_t num_extra = 0;
-    while (spec->env && spec->env[num_extra])
-        num_extra++;
-    char **env = mem_array(ARRAY_LEN(kept) + num_extra + 6, sizeof(*env));
-    size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
         const char *value = getenv(kept[i]);
         if (value)
-            env[n++] = mem_printf("%s=%s", kept[i], value);
+            env_put(e, mem_printf("%s=%s", kept[i], value));
     }
-    env[n++] = mem_printf("INFERD_TERMINATION_LOG=%s", termination_log);
-    env[n++] = mem_printf("POD_NAME=%s", spec->pod);
-    env[n++] = mem_printf("POD_NAMESPACE=%s", spec->ns);
-    env[n++] = mem_printf("HOSTNAME=%s", spec->pod);
+    env_put(e, mem_printf("INFERD_TERMINATION_LOG=%s", termination_log));
+}
+
+/* Nothing of the daemon's own. */
+static void put_user_env(struct env *e, const char *home_dir) {
+    env_put(e, mem_printf("PATH=%s", SPAWN_USER_PATH));
+    env_put(e, mem_printf("HOME=%s", home_dir));
+    env_put(e, mem_printf("TMPDIR=%s/tmp", home_dir));
+}
+
+/* Gives a NULL-terminated array: what every replica gets, then the pod's own. */
+static char **make_env(const struct replica_spec *spec, const char *termination_log) {
+    size_t num_extra = 0;
+    while (spec->env && spec->env[num_extra])
+        num_extra++;
+    struct env e = {.list = mem_array(num_extra + 16, sizeof(char *))};
+    if (spec->user)
+        put_user_env(&e, spec->home_dir);
+    else
+        put_daemon_env(&e, termination_log);
+    env_put(&e, mem_printf("POD_NAME=%s", spec->pod));
+    env_put(&e, mem_printf("POD_NAMESPACE=%s", spec->ns));
+    env_put(&e, mem_printf("POD_UID=%s", spec->uid));
+    env_put(&e, mem_printf("HOSTNAME=%s", spec->pod));
     for (size_t i = 0; i < num_extra; i++)
-        env[n++] = mem_strdup(spec->env[i]);
-    return env;
+        env_put(&e, mem_strdup(spec->env[i]));
+    return e.list;
 }
 
 static void free_env(char **env) {
@@ -127,17 +187,24 @@ static struct rlimit open_files_limit(int64_t wanted) {
 }
 
 /* Waits for exec's verdict. */
-static enum errc confirm(pid_t pid, int failure_fd, const char *program, struct error *err) {
-    int error = 0;
+static enum errc confirm(pid_t pid, const struct plan *plan, int failure_fd, struct error *err) {
+    struct failure failure = {0};
     ssize_t n;
     do
-        n = read(failure_fd, &error, sizeof(error));
+        n = read(failure_fd, &failure, sizeof(failure));
     while (n < 0 && errno == EINTR);
     if (n <= 0)
         return OK;
     waitpid(pid, NULL, 0);
-    errno = error;
-    return err_errno(err, "start %s", program);
+    errno = failure.error;
+    switch (failure.step) {
+    case STEP_USER:
+        return err_errno(err, "become user %u (inferd must run as root for that)", plan->user);
+    case STEP_FOLDER:
+        return err_errno(err, "enter folder %s as user %u", plan->work_dir, plan->user);
+    default:
+        return err_errno(err, "start %s", plan->argv[0]);
+    }
 }
 
 enum errc spawn_process(const struct replica_spec *spec, const char *termination_log,
@@ -154,6 +221,8 @@ enum errc spawn_process(const struct replica_spec *spec, const char *termination
                         .stderr_fd = p.error[1],
                         .failure_fd = p.failure[1],
                         .open_files = open_files_limit(spec->open_files_max),
+                        .user = spec->user,
+                        .work_dir = spec->work_dir ? spec->work_dir : spec->home_dir,
                         .parent = getpid()};
     unlink(termination_log);
     pid_t pid = fork();
@@ -167,7 +236,7 @@ enum errc spawn_process(const struct replica_spec *spec, const char *termination
     }
     close(p.failure[1]);
     p.failure[1] = -1;
-    rc = confirm(pid, p.failure[0], spec->argv[0], err);
+    rc = confirm(pid, &plan, p.failure[0], err);
     int pidfd = rc ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
     if (!rc && pidfd < 0) {
         rc = err_errno(err, "pidfd_open");

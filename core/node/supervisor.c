@@ -28,6 +28,7 @@
 #include "core/base/buf.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/node/host_user.h"
 #include "core/node/probe.h"
 #include "core/node/spawn.h"
 
@@ -46,6 +47,8 @@ struct replica {
     struct replica_state state;
     char *uid, *uds_path, *health_path;
     char *ns, *pod, *container;
+    char *home_dir; /* NULL: it runs as the daemon's user */
+    uint32_t user;
     uint32_t restart;
     int pidfd;
     struct probe probe;
@@ -105,7 +108,8 @@ static void write_pid_file(const struct supervisor *s, const struct replica *r) 
     AUTO_FREE char *path = run_file(s, r->uid, "pid");
     FILE *f = fopen(path, "we");
     if (f) {
-        fprintf(f, "%d %llu\n", r->state.pid, (unsigned long long)start_time(r->state.pid));
+        fprintf(f, "%d %llu %u\n", r->state.pid, (unsigned long long)start_time(r->state.pid),
+                r->user);
         fclose(f);
     }
 }
@@ -120,16 +124,19 @@ static void remove_run_files(const struct supervisor *s, const struct replica *r
 }
 
 /* Kills the process group named by one pid file, if it is still the process that was meant. */
-static void end_orphan(const char *path) {
+static void end_orphan(const char *path, const char *uid) {
     FILE *f = fopen(path, "re");
     if (!f)
         return;
     int pid = 0;
+    unsigned user = 0;
     unsigned long long started = 0;
-    int fields = fscanf(f, "%d %llu", &pid, &started);
+    int fields = fscanf(f, "%d %llu %u", &pid, &started, &user);
     fclose(f);
     unlink(path);
-    if (fields != 2 || pid <= 1 || !started || start_time(pid) != started)
+    if (fields == 3 && user && pid > 1)
+        host_user_end_pod(user, pid, uid);
+    if (fields < 2 || pid <= 1 || !started || start_time(pid) != started)
         return;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     log_warn("ending a replica that an earlier daemon left", "pid=%d", pid);
@@ -155,8 +162,10 @@ static void clean_run_dir(const char *run_dir) {
         for (size_t i = 0; dot && i < ARRAY_LEN(stale); i++) {
             if (strcmp(dot, stale[i]) != 0)
                 continue;
-            if (i == 2)
-                end_orphan(path);
+            if (i == 2) {
+                AUTO_FREE char *uid = mem_strndup(e->d_name, (size_t)(dot - e->d_name));
+                end_orphan(path, uid);
+            }
             unlink(path);
         }
     }
@@ -177,6 +186,8 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
         return err_errno(err, "epoll_create1");
     }
     clean_run_dir(s->run_dir);
+    if (opt->homes_dir)
+        host_homes_clear(opt->homes_dir);
     *ret_s = s;
     return OK;
 }
@@ -202,9 +213,14 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
         return err_set(err, ERR_EXISTS, "pod %s/%s already has a process", spec->ns, spec->pod);
     AUTO_FREE char *termination = run_file(s, spec->uid, "termination");
     struct spawned child;
+    if (spec->user && host_home_make(spec->home_dir, spec->user, err))
+        return err->code;
     enum errc rc = spawn_process(spec, termination, &child, err);
-    if (rc)
+    if (rc) {
+        if (spec->user)
+            host_home_remove(spec->home_dir);
         return rc;
+    }
     struct podlog_source source = {.ns = spec->ns,
                                    .pod = spec->pod,
                                    .uid = spec->uid,
@@ -224,6 +240,8 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     r->uds_path = mem_strdup(spec->uds_path);
     r->health_path = mem_strdup(spec->health_path ? spec->health_path : "/health");
     r->restart = spec->restart;
+    r->user = spec->user;
+    r->home_dir = spec->user ? mem_strdup(spec->home_dir) : NULL;
     r->pidfd = child.pidfd;
     probe_init(&r->probe);
     r->state.pid = child.pid;
@@ -281,12 +299,15 @@ static void replica_destroy(struct supervisor *s, struct replica *r) {
         }
     }
     probe_cancel(&r->probe);
+    if (r->home_dir)
+        host_home_remove(r->home_dir);
     if (r->pidfd >= 0)
         close(r->pidfd);
     free(r->uid);
     free(r->ns);
     free(r->pod);
     free(r->container);
+    free(r->home_dir);
     free(r->uds_path);
     free(r->health_path);
     free(r);
@@ -331,11 +352,22 @@ static void read_message(struct supervisor *s, struct replica *r) {
     snprintf(r->state.message, sizeof(r->state.message), "%s", tail.data ? tail.data : "");
 }
 
+/* Another pod asked for the same runAsUser. */
+static bool user_shared(const struct supervisor *s, const struct replica *r) {
+    for (const struct replica *other = s->replicas; other; other = other->next) {
+        if (other != r && other->user == r->user && other->state.phase != REPLICA_EXITED)
+            return true;
+    }
+    return false;
+}
+
 static void on_child_exit(struct supervisor *s, struct replica *r) {
     siginfo_t status = {0};
     if (waitid(P_PIDFD, (id_t)r->pidfd, &status, WEXITED | WNOHANG) || !status.si_pid)
         return;
     kill(-r->state.pid, SIGKILL); /* what it started and left behind */
+    if (r->user && !user_shared(s, r))
+        host_user_end(r->user); /* also what has left the group */
     bool by_signal = status.si_code != CLD_EXITED;
     r->state.signal = by_signal ? status.si_status : 0;
     r->state.exit_code = by_signal ? 128 + status.si_status : status.si_status;

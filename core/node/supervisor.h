@@ -23,6 +23,9 @@ struct replica_spec {
     const char *uds_path;    /* where it will serve HTTP; NULL: ready as soon as it runs */
     const char *health_path; /* "/health" */
     int64_t open_files_max;
+    uint32_t user;        /* uid and gid it runs under; 0: the daemon's own */
+    const char *home_dir; /* of that user; made for this run, gone when it is forgotten */
+    const char *work_dir; /* NULL: home_dir */
 };
 
 enum replica_phase {
@@ -58,6 +61,7 @@ struct replica_driver {
 
 struct supervisor_options {
     const char *run_dir;   /* sockets, pid files, termination logs */
+    const char *homes_dir; /* whatever is left in it goes when the supervisor starts; NULL: none */
     struct podlog *podlog; /* borrowed */
     void (*on_change)(void *user,
                       const char *uid); /* phase changed; called from supervisor_poll() */

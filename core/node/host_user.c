@@ -1,0 +1,165 @@
+/* Users and homes of host pods.
+ *
+ * A user id of the configured range belongs to one pod at a time, so "all processes of this user"
+ * is the pod, however its processes have forked and left their process group. The kernel does the
+ * counting: a process that has become the user sends a signal to everybody it may.
+ *
+ * A home is filled by a program that is not trusted, and emptied by root. Every step down is an
+ * open relative to the folder above that follows no link, so that a link to elsewhere is removed
+ * and never entered. */
+#include "core/node/host_user.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+
+enum { ENVIRON_BYTES_MAX = 256 * 1024, STATUS_BYTES_MAX = 512 };
+
+/* The folders above a home: the user passes them and cannot list them. */
+static enum errc make_parents(const char *dir, struct error *err) {
+    AUTO_FREE char *path = mem_strdup(dir);
+    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        if (mkdir(path, 0711) && errno != EEXIST)
+            return err_errno(err, "make folder %s", path);
+        *p = '/';
+    }
+    return OK;
+}
+
+enum errc host_home_make(const char *dir, uint32_t user, struct error *err) {
+    if (make_parents(dir, err))
+        return err->code;
+    if (mkdir(dir, 0700) || chown(dir, user, user))
+        return err_errno(err, "make folder %s", dir);
+    AUTO_FREE char *tmp = mem_printf("%s/tmp", dir);
+    if (mkdir(tmp, 0700) || chown(tmp, user, user))
+        return err_errno(err, "make folder %s", tmp);
+    return OK;
+}
+
+/* Empties an open folder (taken). */
+static void empty_folder(int fd, int depth) {
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        close(fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+            continue;
+        if (!unlinkat(dirfd(d), e->d_name, 0) || depth == HOST_HOME_DEPTH_MAX)
+            continue;
+        int below = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below >= 0)
+            empty_folder(below, depth + 1);
+        unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+    }
+    closedir(d);
+}
+
+void host_home_remove(const char *dir) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        empty_folder(fd, 0);
+    rmdir(dir);
+}
+
+/* "01234567-0123-0123-0123-0123456789ab-0". The folder is the administrator's choice: whatever else
+ * he has in it stays. */
+static bool is_home_name(const char *name) {
+    static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx-";
+    size_t i = 0;
+    for (; shape[i]; i++) {
+        bool fits =
+            shape[i] == 'x' ? name[i] && strchr("0123456789abcdef", name[i]) : name[i] == shape[i];
+        if (!fits)
+            return false;
+    }
+    return name[i] && strspn(name + i, "0123456789") == strlen(name + i);
+}
+
+void host_homes_clear(const char *homes_dir) {
+    DIR *d = opendir(homes_dir);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        AUTO_FREE char *home = mem_printf("%s/%s", homes_dir, e->d_name);
+        if (is_home_name(e->d_name))
+            host_home_remove(home);
+    }
+    closedir(d);
+}
+
+void host_user_end(uint32_t user) {
+    ASSERT(user); /* root's processes are everybody's */
+    pid_t pid = fork();
+    if (!pid) {
+        /* System calls of this thread alone: libc's would stop the others, who are not here. */
+        if (!syscall(SYS_setresuid, user, user, user))
+            kill(-1, SIGKILL);
+        _exit(0);
+    }
+    if (pid > 0) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+}
+
+/* The first bytes of a file of /proc, with a NUL behind; gives how many. */
+static size_t read_start(int pid, const char *name, char *text, size_t size) {
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t len = 0;
+    for (ssize_t n = 1; fd >= 0 && n > 0 && len<size - 1; len += n> 0 ? (size_t)n : 0)
+        n = read(fd, text + len, size - 1 - len);
+    if (fd >= 0)
+        close(fd);
+    text[len] = '\0';
+    return len;
+}
+
+/* By the status, not by who owns the files of /proc: those are root's where a process may not be
+ * traced, and it can choose that itself. */
+static bool is_of_user(int pid, uint32_t user) {
+    char text[STATUS_BYTES_MAX];
+    unsigned uid = 0;
+    read_start(pid, "status", text, sizeof(text));
+    const char *line = strstr(text, "\nUid:");
+    return line && sscanf(line, "\nUid: %u", &uid) == 1 && uid == user;
+}
+
+static bool has_in_environment(int pid, const char *entry) {
+    AUTO_FREE char *text = mem_alloc(ENVIRON_BYTES_MAX);
+    size_t len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
+    for (char *p = text; p < text + len; p += strlen(p) + 1) {
+        if (!strcmp(p, entry))
+            return true;
+    }
+    return false;
+}
+
+void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid) {
+    AUTO_FREE char *entry = mem_printf("POD_UID=%s", pod_uid);
+    DIR *d = opendir("/proc");
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        int pid = (int)strtol(e->d_name, NULL, 10); /* 0: it is no process */
+        if (pid <= 1 || !is_of_user(pid, user))
+            continue;
+        if (getpgid(pid) == group || has_in_environment(pid, entry))
+            kill(pid, SIGKILL);
+    }
+    closedir(d);
+}

@@ -1,0 +1,130 @@
+/* Homes of host pods, emptied by root, filled by programs that are not trusted. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/node/host_user.h"
+
+enum { TEST_USER = 79321 };
+
+static char root[64];
+
+static int setup(void **state) {
+    snprintf(root, sizeof(root), "/tmp/inferd-homes-XXXXXX");
+    return mkdtemp(root) && !chmod(root, 0711) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    AUTO_FREE char *command = mem_printf("rm -rf '%s'", root);
+    return system(command);
+}
+
+static void need_root(void) {
+    if (geteuid()) {
+        print_message("host_user_test: needs root\n");
+        skip();
+    }
+}
+
+static void run(const char *format) {
+    AUTO_FREE char *script = mem_printf("cd '%s' && %s", root, format);
+    assert_int_equal(system(script), 0);
+}
+
+static bool exists(const char *name) {
+    AUTO_FREE char *path = mem_printf("%s/%s", root, name);
+    struct stat st;
+    return !lstat(path, &st);
+}
+
+static void a_home_goes_whole_and_takes_nothing_else_along(void **state) {
+    need_root();
+    struct error err = ERROR_INIT;
+    AUTO_FREE char *home = mem_printf("%s/pods/h", root);
+    run("mkdir precious && touch precious/file");
+    assert_int_equal(host_home_make(home, TEST_USER, &err), OK);
+    struct stat st;
+    assert_int_equal(stat(home, &st), 0);
+    assert_int_equal(st.st_uid, TEST_USER);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    run("cd pods/h && mkdir -p a/b/c && touch a/b/f && ln -s ../../precious a/link && "
+        "ln -s ../../../precious/file a/b/link && mkfifo a/pipe && chmod 000 a/b");
+    host_home_remove(home);
+    assert_false(exists("pods/h"));
+    assert_true(exists("precious/file"));
+    run("ln -s ../precious pods/h");
+    host_home_remove(home);
+    assert_true(exists("precious/file"));
+    assert_int_equal(host_home_make(home, TEST_USER, &err), ERR_IO); /* the link is in the way */
+}
+
+static void only_homes_are_cleared(void **state) {
+    run("mkdir -p pods/01234567-0123-0123-0123-0123456789ab-0/x "
+        "pods/01234567-0123-0123-0123-0123456789ab pods/mine "
+        "pods/01234567-0123-0123-0123-0123456789ab-x");
+    AUTO_FREE char *homes = mem_printf("%s/pods", root);
+    host_homes_clear(homes);
+    assert_false(exists("pods/01234567-0123-0123-0123-0123456789ab-0"));
+    assert_true(exists("pods/01234567-0123-0123-0123-0123456789ab"));
+    assert_true(exists("pods/01234567-0123-0123-0123-0123456789ab-x"));
+    assert_true(exists("pods/mine"));
+    host_homes_clear("/nowhere/at/all");
+}
+
+/* A process of TEST_USER, in its own group or ours, that waits to be killed. */
+static pid_t start_process(bool own_group) {
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (!pid) {
+        if (own_group)
+            setpgid(0, 0);
+        if (setresuid(TEST_USER, TEST_USER, TEST_USER))
+            _exit(1);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ssize_t n = write(ready[1], "r", 1);
+        for (; n == 1;)
+            pause();
+        _exit(1);
+    }
+    char byte;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
+static void assert_killed(pid_t pid) {
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void a_users_processes_end_and_no_others(void **state) {
+    need_root();
+    pid_t alone = start_process(true), here = start_process(false);
+    host_user_end_pod(TEST_USER, alone, "no-such-uid");
+    assert_killed(alone);
+    assert_int_equal(waitpid(here, NULL, WNOHANG), 0);
+    host_user_end(TEST_USER + 1);
+    assert_int_equal(waitpid(here, NULL, WNOHANG), 0);
+    host_user_end(TEST_USER);
+    assert_killed(here);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_home_goes_whole_and_takes_nothing_else_along, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(only_homes_are_cleared, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_users_processes_end_and_no_others, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

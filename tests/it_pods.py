@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Any process as a pod, with the real kubectl: the image `host`, its user, its logs, its ends, its
+rollouts; who may; and that nothing is left when the daemon is killed."""
+import json
+import os
+import pathlib
+
+from harness import PATIENCE, Daemon, run_tests, skip, wait_for
+
+
+def host_pod(name, command, restart="Always", **container):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"restartPolicy": restart, "terminationGracePeriodSeconds": 5,
+                     "containers": [{"name": "main", "image": "host", "command": command, **container}]}}
+
+
+def deployment(name, replicas, script):
+    pod = host_pod(name, ["sh", "-c", script])
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
+                     "template": {"metadata": {"labels": {"app": name}}, "spec": pod["spec"]}}}
+
+
+def daemon(program, *options):
+    if os.getuid():
+        skip("host pods need root, to become another user")
+    d = Daemon(program, *options)
+    d.home.chmod(0o711)  # users of host pods pass through to their homes
+    return d
+
+
+def phase(d, name):
+    return d.get("pod", name)["status"].get("phase")
+
+
+def logs(d, *arguments):
+    return d.kubectl("logs", *arguments).stdout
+
+
+def processes(marker):
+    """Ids of the processes that have the marker in their command line."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and marker in (entry / "cmdline").read_bytes().decode(errors="replace").split("\0"):
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
+
+
+def a_command_runs_apart_from_the_daemon(program):
+    secret = "the-daemons-own"
+    os.environ["INFERD_TEST_SECRET"] = secret
+    with daemon(program) as d:
+        d.kubectl("create", "configmap", "settings", "--from-literal=color=blue")
+        d.kubectl("create", "secret", "generic", "safe", "--from-literal=word=open sesame")
+        script = ('id -u; id -G; pwd; echo "$COLOR $WORD $NODE $1"; env | sort; echo mine > file && cat file; '
+                  'ls -ln file; touch $TMPDIR/x; cat "$ADMIN" || echo refused; grep NoNewPrivs /proc/self/status; '
+                  'ls /proc/self/fd; echo aside >&2')
+        d.apply(host_pod("apart", ["sh", "-c", script], restart="Never", args=["zero", "$(COLOR)-arg"], env=[
+            {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "color"}}},
+            {"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "safe", "key": "word"}}},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "ADMIN", "value": str(d.kubeconfig)}]))
+        d.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/apart", f"--timeout={PATIENCE}s")
+        text = logs(d, "apart")
+        lines = text.splitlines()
+        user = int(lines[0])
+        assert 70000 <= user <= 79999 and lines[1] == lines[0], lines[:2]
+        node = d.get("nodes")["items"][0]["metadata"]["name"]
+        assert lines[3] == f"blue open sesame {node} blue-arg", lines[3]
+        assert "mine" in lines and "refused" in lines and "aside" in lines, text
+        assert secret not in text and "LD_LIBRARY_PATH" not in text, text
+        assert "NoNewPrivs:\t1" in text, text
+        open_files = text[text.index("NoNewPrivs"):].split()
+        assert [f for f in open_files if f.isdigit() and int(f) > 3] == [], open_files
+        assert logs(d, "apart", "-c", "main", "--limit-bytes=4") == text[:4]
+        d.kubectl("delete", "pod", "apart")
+        wait_for("the home to go", lambda: not list((d.home / (d.data.name + "-pods")).iterdir()))
+
+
+def ends_are_told_and_policies_kept(program):
+    with daemon(program) as d:
+        d.apply(host_pod("fails", ["sh", "-c", "echo last words; exit 7"], restart="Never"))
+        d.apply(host_pod("falls", ["sh", "-c", "echo run; exit 3"], restart="OnFailure"))
+        d.apply(host_pod("missing", ["no-such-program"]))
+        d.apply(host_pod("outside", ["true"], securityContext={"runAsUser": 0}))
+        d.apply(host_pod("named", ["sh", "-c", "id -u"], restart="Never", securityContext={"runAsUser": 70123}))
+        d.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/fails", f"--timeout={PATIENCE}s")
+        ended = d.get("pod", "fails")["status"]["containerStatuses"][0]["state"]["terminated"]
+        assert ended["exitCode"] == 7 and ended["reason"] == "Error" and "last words" in ended["message"], ended
+
+        def crash_loop():
+            status = d.get("pod", "falls")["status"]["containerStatuses"][0]
+            return status["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff" and status
+        status = wait_for("CrashLoopBackOff", crash_loop)
+        assert status["restartCount"] >= 1 and status["lastState"]["terminated"]["exitCode"] == 3, status
+        assert logs(d, "falls", "--previous").strip() == "run"
+
+        def waiting(name):
+            status = d.get("pod", name)["status"].get("containerStatuses", [{}])[0]
+            return status.get("state", {}).get("waiting", {}).get("message")
+        assert "start no-such-program" in wait_for("the missing program", lambda: waiting("missing"))
+        assert "runAsUser: 0 is not one of" in wait_for("the refusal", lambda: waiting("outside"))
+        d.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/named", f"--timeout={PATIENCE}s")
+        assert logs(d, "named").strip() == "70123"
+
+
+def a_deployment_of_processes_rolls(program):
+    with daemon(program) as d:
+        d.apply(deployment("web", 2, "echo one; exec sleep 1000"))
+        d.kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE}s")
+        d.kubectl("scale", "deployment/web", "--replicas=3")
+        d.kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE}s")
+        assert logs(d, "deployment/web").strip() == "one"
+        d.apply(deployment("web", 2, "echo two; exec sleep 1000"))
+        d.kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE}s")
+        wait_for("the old pods to go", lambda: len(d.get("pods", "-l", "app=web")["items"]) == 2)
+        assert logs(d, "-l", "app=web", "--tail=-1").split() == ["two", "two"]
+        d.kubectl("rollout", "undo", "deployment/web")
+        d.kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE}s")
+
+
+def only_who_may_runs_processes(program):
+    with daemon(program) as d:
+        d.kubectl("create", "role", "builder", "--verb=create,get,update,patch", "--resource=pods,deployments.apps")
+        d.kubectl("create", "rolebinding", "builders", "--role=builder", "--user=bob")
+        as_bob = ("--as=bob", "apply", "-f", "-")
+        for manifest in (host_pod("mine", ["true"]), deployment("mine", 1, "true")):
+            done = d.kubectl(*as_bob, stdin=json.dumps(manifest), check=False)
+            assert done.returncode and 'cannot use resource "hostprocesses"' in done.stderr, done.stderr
+        d.apply(deployment("given", 0, "true"))
+        d.kubectl("--as=bob", "label", "deployment/given", "seen=yes")
+        done = d.kubectl("--as=bob", "set", "env", "deployment/given", "A=b", check=False)
+        assert done.returncode and "hostprocesses" in done.stderr, done.stderr
+        d.apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "runner"},
+                 "rules": [{"apiGroups": ["inferd.io"], "resources": ["hostprocesses"], "verbs": ["use"]}]})
+        d.kubectl("create", "rolebinding", "runners", "--role=runner", "--user=bob")
+        d.kubectl(*as_bob, stdin=json.dumps(host_pod("mine", ["true"])))
+    with daemon(program, "--host-processes", "false") as d:
+        d.apply(host_pod("off", ["true"]))
+        wait_for("the refusal", lambda: "hostProcesses" in json.dumps(d.get("pod", "off")["status"]))
+
+
+def nothing_is_left_behind(program):
+    with daemon(program) as d:
+        marker = f"1{os.getpid()}"  # seconds that nobody else sleeps
+        d.apply(host_pod("forks", ["sh", "-c", f"setsid sleep {marker} & sleep {marker} & sleep {marker} & wait"]))
+        wait_for("three sleeps", lambda: len(processes(marker)) == 3)
+        d.kubectl("delete", "pod", "forks", "--grace-period=1")
+        wait_for("the sleeps to end with their pod", lambda: not processes(marker))
+        d.apply(host_pod("stays", ["sh", "-c", f"setsid sleep {marker} & exec sleep {marker}"]))
+        wait_for("two sleeps", lambda: len(processes(marker)) == 2)
+        before = processes(marker)
+        d.kill()
+        d.start()
+        wait_for("the sleeps of the killed daemon to end", lambda: not set(before) & set(processes(marker)))
+        wait_for("the pod to run again", lambda: len(processes(marker)) == 2)
+        d.stop()
+        assert not processes(marker)
+
+
+run_tests(a_command_runs_apart_from_the_daemon, ends_are_told_and_policies_kept, a_deployment_of_processes_rolls,
+          only_who_may_runs_processes, nothing_is_left_behind)
