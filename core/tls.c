@@ -15,7 +15,9 @@
  * the connection and could destroy our last answer on its way.
  *
  * Descriptors are watched edge-triggered: pump() goes on until nothing moves. A connection that
- * keeps moving for PUMP_ROUNDS_MAX rounds goes to the end of the line. */
+ * keeps moving for PUMP_ROUNDS_MAX rounds goes to the end of the line, and waits for its next turn
+ * whatever happens on it. One turn is taken from the line between two looks at the descriptors: a
+ * client with one small question waits for one such turn, not for everybody who downloads. */
 #include "core/tls.h"
 
 #include <errno.h>
@@ -43,7 +45,7 @@
 
 enum {
     RECORD_BYTES_MAX = 16 << 10,
-    PUMP_ROUNDS_MAX = 16,
+    PUMP_ROUNDS_MAX = 2,
     EVENTS_MAX = 128,
     DEADLINE_CHECK_MS = 500,
     ORGANIZATIONS_MAX = AUTH_GROUPS_MAX,
@@ -476,6 +478,18 @@ static void on_event(struct tls *t, const struct epoll_event *ev) {
     struct tls_connection *c = (void *)(uintptr_t)(ev->data.u64 & ~(uint64_t)PLAIN_BIT);
     if ((ev->data.u64 & PLAIN_BIT) && (ev->events & EPOLLHUP))
         set_plain_gone(c); /* its buffered bytes can still be read */
+    if (!c->in_line)
+        pump(c);
+}
+
+static void take_a_turn(struct tls *t) {
+    struct tls_connection *c = t->line_head;
+    if (!c)
+        return;
+    t->line_head = c->next_in_line;
+    if (!t->line_head)
+        t->line_tail = &t->line_head;
+    c->in_line = false;
     pump(c);
 }
 
@@ -489,15 +503,7 @@ static void *tls_main(void *user) {
         int n = epoll_wait(t->epoll_fd, events, EVENTS_MAX, timeout);
         for (int i = 0; i < n; i++)
             on_event(t, &events[i]);
-        struct tls_connection *line = t->line_head;
-        t->line_head = NULL;
-        t->line_tail = &t->line_head;
-        while (line) {
-            struct tls_connection *c = line;
-            line = c->next_in_line;
-            c->in_line = false;
-            pump(c);
-        }
+        take_a_turn(t);
         serve_detach(t);
         int64_t now_ms = clock_mono_ms();
         if (now_ms >= check_at_ms) {
