@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "core/base/clock.h"
+#include "core/quantity.h"
 
 /* Kubernetes' alphabet for generated names: no vowels, no 0, 1 or 3, so no words by accident. */
 static const char name_letters[] = "bcdfghjklmnpqrstvwxz2456789";
@@ -288,4 +289,32 @@ bool object_labels_match(const json_t *match_labels, const json_t *labels) {
             return false;
     }
     return true;
+}
+
+void object_add_missing(json_t *list, const json_t *more) {
+    size_t i, j;
+    json_t *item, *have;
+    json_array_foreach (more, i, item) {
+        bool there = false;
+        json_array_foreach (list, j, have) {
+            there = there || json_equal(have, item);
+        }
+        if (!there)
+            json_array_append(list, item);
+    }
+}
+
+void object_canonical_quantities(json_t *map) {
+    const char *key;
+    json_t *value;
+    json_object_foreach (map, key, value) {
+        char text[QUANTITY_BYTES_MAX], out[QUANTITY_BYTES_MAX];
+        if (json_is_integer(value))
+            snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
+        else
+            snprintf(text, sizeof(text), "%s",
+                     json_string_value(value) ? json_string_value(value) : "");
+        if (!quantity_canonical(text, out))
+            json_object_set_new(map, key, json_string(out));
+    }
 }

@@ -65,6 +65,13 @@ void object_remove_condition(json_t *o, const char *type);
 const char *object_condition(const json_t *o, const char *type);  /* its status, or NULL */
 json_t *object_find_condition(const json_t *o, const char *type); /* borrowed, or NULL */
 
+/* Appends the items of `more` that the list does not hold yet, equal in every part. */
+void object_add_missing(json_t *list, const json_t *more);
+
+/* Puts the quantities of a map (limits, requests, hard) into canonical text: 1 becomes "1", 1024Mi
+ * becomes 1Gi. What is no quantity stays, for validation to name. */
+void object_canonical_quantities(json_t *map);
+
 /* True when every key=value of the matchLabels-style object is among labels. NULL selector: false.
  */
 bool object_labels_match(const json_t *match_labels, const json_t *labels);

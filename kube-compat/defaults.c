@@ -3,11 +3,8 @@
  * having to guess. Custom resources get none of this: their defaults are in their schema. */
 #include "kube-compat/validate.h"
 
-#include <stdio.h>
-
 #include "core/base/base64.h"
 #include "core/object.h"
-#include "core/quantity.h"
 #include "kube-compat/crd.h"
 #include "kube-compat/policy_rules.h"
 #include "kube-compat/validate_rbac.h"
@@ -29,27 +26,11 @@ static void default_integer(json_t *o, const char *key, int64_t value) {
     set_default(o, key, json_integer(value));
 }
 
-/* Quantities are kept in canonical text: 1 becomes "1", 1024Mi becomes 1Gi. */
-static void canonical_quantities(json_t *map) {
-    const char *key;
-    json_t *value;
-    json_object_foreach (map, key, value) {
-        char text[QUANTITY_BYTES_MAX], out[QUANTITY_BYTES_MAX];
-        if (json_is_integer(value))
-            snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
-        else
-            snprintf(text, sizeof(text), "%s",
-                     json_string_value(value) ? json_string_value(value) : "");
-        if (!quantity_canonical(text, out))
-            json_object_set_new(map, key, json_string(out));
-    }
-}
-
 /* Limits stand in for requests that were not given. */
 static void default_resources(json_t *resources) {
     json_t *limits = json_object_get(resources, "limits");
-    canonical_quantities(limits);
-    canonical_quantities(json_object_get(resources, "requests"));
+    object_canonical_quantities(limits);
+    object_canonical_quantities(json_object_get(resources, "requests"));
     const char *key;
     json_t *value;
     if (!json_object_size(limits))

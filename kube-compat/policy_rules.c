@@ -39,21 +39,6 @@ static void must_be_one_of(json_t *causes, const char *field, const char *text,
 
 /* Defaults. */
 
-static void canonical(json_t *map) {
-    const char *key;
-    json_t *value;
-    json_object_foreach (map, key, value) {
-        char text[QUANTITY_BYTES_MAX], out[QUANTITY_BYTES_MAX];
-        if (json_is_integer(value))
-            snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
-        else
-            snprintf(text, sizeof(text), "%s",
-                     json_string_value(value) ? json_string_value(value) : "");
-        if (!quantity_canonical(text, out))
-            json_object_set_new(map, key, json_string(out));
-    }
-}
-
 /* Copies what `to` lacks. */
 static void fill(json_t *item, const char *to, const char *from) {
     const char *key;
@@ -75,7 +60,7 @@ static void default_limit_range(json_t *o) {
     json_array_foreach (object_at(o, "spec.limits"), i, item) {
         const char *type = object_str(item, "type");
         for (size_t m = 0; m < ARRAY_LEN(maps); m++)
-            canonical(json_object_get(item, maps[m]));
+            object_canonical_quantities(json_object_get(item, maps[m]));
         if (!type || strcmp(type, "Container") != 0)
             continue;
         fill(item, "default", "max");
@@ -135,7 +120,7 @@ bool policy_defaults_new(const struct kind *kind, json_t *object) {
 
 void policy_defaults(const struct kind *kind, json_t *object) {
     if (is_kind(kind, "", "ResourceQuota")) {
-        canonical(object_at(object, "spec.hard"));
+        object_canonical_quantities(object_at(object, "spec.hard"));
     } else if (is_kind(kind, "", "LimitRange")) {
         default_limit_range(object);
     } else if (is_kind(kind, "scheduling.k8s.io", "PriorityClass")) {

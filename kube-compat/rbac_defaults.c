@@ -39,19 +39,6 @@ static void complete(json_t *o) {
     defaults_rbac(o);
 }
 
-static void add_missing_items(json_t *have, const json_t *want) {
-    size_t i, j;
-    json_t *item, *other;
-    json_array_foreach (want, i, item) {
-        bool there = false;
-        json_array_foreach (have, j, other) {
-            there = there || json_equal(item, other);
-        }
-        if (!there)
-            json_array_append(have, item);
-    }
-}
-
 static void add_missing_rules(json_t *o, const json_t *want) {
     AUTO(arena) arena = arena_create();
     struct rbac_rules held, wanted, missing;
@@ -84,12 +71,12 @@ static json_t *healed(const json_t *have, const json_t *want) {
                            json_object_get(json_object_get(want, "metadata"), maps[i]));
     const json_t *selectors = object_at(want, "aggregationRule.clusterRoleSelectors");
     if (selectors)
-        add_missing_items(ensure_array(ensure_object(o, "aggregationRule"), "clusterRoleSelectors"),
-                          selectors);
+        object_add_missing(
+            ensure_array(ensure_object(o, "aggregationRule"), "clusterRoleSelectors"), selectors);
     else
         add_missing_rules(o, want);
     if (json_object_get(want, "subjects"))
-        add_missing_items(ensure_array(o, "subjects"), json_object_get(want, "subjects"));
+        object_add_missing(ensure_array(o, "subjects"), json_object_get(want, "subjects"));
     return o;
 }
 

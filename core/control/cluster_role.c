@@ -15,19 +15,6 @@ static bool selects(const json_t *selector, const json_t *role) {
     return labels_selector_match(selector, object_at(role, "metadata.labels"));
 }
 
-static void add_rules(json_t *rules, const json_t *more) {
-    size_t i, j;
-    json_t *rule, *have;
-    json_array_foreach (more, i, rule) {
-        bool there = false;
-        json_array_foreach (rules, j, have) {
-            there = there || json_equal(have, rule);
-        }
-        if (!there)
-            json_array_append(rules, rule);
-    }
-}
-
 /* Gives the rules that the role should have. */
 static json_t *collect(struct world *w, const json_t *role) {
     AUTO_STORE_LIST all = {0};
@@ -38,7 +25,7 @@ static json_t *collect(struct world *w, const json_t *role) {
         for (size_t j = 0; j < all.num_items; j++) {
             const json_t *other = all.items[j]->json;
             if (strcmp(object_name(other), object_name(role)) != 0 && selects(selector, other))
-                add_rules(rules, json_object_get(other, "rules"));
+                object_add_missing(rules, json_object_get(other, "rules"));
         }
     }
     return rules;

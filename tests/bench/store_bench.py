@@ -4,10 +4,11 @@
     tests/bench/store_bench.py build/release/inferd [--repeats 5] [--objects 5000] [--watchers 1000]
 
 Both servers run on loopback with a folder of their own on the same disk, and take turns within one
-run: A B A B. The clients (wire.py) are equally light. inferd is asked over TLS with a client
-certificate and does an API server's work (authentication, RBAC, defaulting, managedFields, the
-audit); etcd is asked over plain gRPC for the bare write that an API server would do below all that.
-So the ratios flatter etcd. A create is POST of a ConfigMap here and, there, a transaction that puts
+run: A B A B. The clients (wire.py) are of one kind, not quite alike: inferd's also decrypts, in
+Python, on the same cores. inferd is asked over TLS with a client certificate and does an API
+server's work (authentication, RBAC, defaulting, managedFields, the audit); etcd is asked over plain
+gRPC for the bare write that an API server would do below all that. Each repeat adds to the objects
+that are listed. A create is POST of a ConfigMap here and, there, a transaction that puts
 the same JSON when the key is absent. One run holds the machine for minutes."""
 import argparse
 import json
