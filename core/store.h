@@ -67,6 +67,11 @@ struct store_list {
 };
 void store_list(struct store *st, const char *prefix, struct store_list *ret_list);
 void store_list_deinit(struct store_list *list);
+/* The same as it was at an earlier revision, from the history that watches read; waits for the disk
+ * where that is no longer in memory. ERR_GONE: history does not reach back so far; ERR_TIMEOUT: no
+ * such revision yet; ERR_EXHAUSTED: too many watches are open; ERR_IO. */
+MUST_CHECK enum errc store_list_at(struct store *st, const char *prefix, int64_t revision,
+                                   struct store_list *ret_list, struct error *err);
 #define AUTO_STORE_LIST __attribute__((cleanup(store_list_deinit))) struct store_list
 size_t store_count(struct store *st, const char *prefix); /* how many store_list() would give */
 int64_t store_revision(struct store *st);
