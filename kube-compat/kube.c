@@ -164,6 +164,14 @@ static enum errc read_field_manager(struct request *rq, struct error *err) {
     return OK;
 }
 
+/* What refusals of the query's options are about. */
+static const char *options_kind_of(const struct request *rq) {
+    return !strcmp(rq->verb, "create")   ? "CreateOptions"
+           : !strcmp(rq->verb, "update") ? "UpdateOptions"
+           : !strcmp(rq->verb, "patch")  ? "PatchOptions"
+                                         : "DeleteOptions";
+}
+
 static enum errc read_parameters(struct request *rq, struct error *err) {
     const char *dry = http_query(rq->x, "dryRun");
     if (dry && *dry) {
@@ -264,9 +272,13 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
                        rq->kind->not_run);
     if (rq->kind->warning)
         json_array_append_new(rq->warnings, json_string(rq->kind->warning));
-    enum errc code = read_parameters(rq, err);
-    if (code)
+    bool reads =
+        !strcmp(rq->verb, "get") || !strcmp(rq->verb, "list") || !strcmp(rq->verb, "watch");
+    enum errc code = reads ? OK : read_parameters(rq, err);
+    if (code) {
+        rq->options_kind = options_kind_of(rq);
         return code;
+    }
     if (rq->subresource)
         return serve_subresource(rq, err);
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "core/base/base64.h"
 #include "core/base/clock.h"
 #include "core/object.h"
 #include "kube-compat/stream.h"
@@ -436,6 +437,84 @@ static void lists_come_in_pages(void **state) {
     assert_int_equal(json_array_size(json_object_get(gone.json, "items")), 5);
 }
 
+static void expect_names(const struct answer *a, const char *want) {
+    AUTO_BUF names = BUF_INIT;
+    const json_t *items = json_object_get(a->json, "items");
+    for (size_t i = 0; i < json_array_size(items); i++)
+        buf_printf(&names, "%s%s", i ? " " : "", object_name(json_array_get(items, i)));
+    if (a->status != 200 || !names.len || strcmp(names.data, want) != 0)
+        fail_msg("%d %s, not %s", a->status, names.len ? names.data : a->body.data, want);
+}
+
+static void pages_and_exact_lists_are_of_one_revision(void **state) {
+    put_namespace("pages");
+#define PAGES "/api/v1/namespaces/pages/configmaps"
+    for (char name = 'a'; name <= 'e'; name++) {
+        char body[64];
+        snprintf(body, sizeof(body), "{\"metadata\":{\"name\":\"%c\"}}", name);
+        expect_status("POST", PAGES, body, 201, NULL);
+    }
+    AUTO_ANSWER first, second, exact, older, newest;
+    request("GET", PAGES "?limit=2", NULL, &first);
+    expect_names(&first, "a b");
+    assert_int_equal(object_int(first.json, "metadata.remainingItemCount", 0), 3);
+    const char *version = object_str(first.json, "metadata.resourceVersion");
+    expect_status("DELETE", PAGES "/d", NULL, 200, NULL);
+    expect_status("POST", PAGES, "{\"metadata\":{\"name\":\"cc\"}}", 201, NULL);
+    expect_status("PATCH", PAGES "/c", "{\"data\":{\"a\":\"b\"}}", 200, NULL);
+    char path[512];
+    snprintf(path, sizeof(path), PAGES "?limit=9&continue=%s",
+             object_str(first.json, "metadata.continue"));
+    request("GET", path, NULL, &second);
+    expect_names(&second, "c d e");
+    assert_string_equal(object_str(second.json, "metadata.resourceVersion"), version);
+    assert_null(object_at(second.json, "items.0.data"));
+    assert_null(object_at(second.json, "metadata.continue"));
+    snprintf(path, sizeof(path), PAGES "?resourceVersion=%s&resourceVersionMatch=Exact", version);
+    request("GET", path, NULL, &exact);
+    expect_names(&exact, "a b c d e");
+    assert_string_equal(object_str(exact.json, "metadata.resourceVersion"), version);
+    snprintf(path, sizeof(path), PAGES "?resourceVersion=%s&limit=9", version);
+    request("GET", path, NULL, &older);
+    expect_names(&older, "a b c d e");
+    snprintf(path, sizeof(path), PAGES "?resourceVersion=%s", version);
+    request("GET", path, NULL, &newest);
+    expect_names(&newest, "a b c cc e");
+}
+
+static void bad_list_options_are_named(void **state) {
+    static const struct {
+        const char *query;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"resourceVersionMatch=Exact", 422,
+         "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: "
+         "resourceVersionMatch is forbidden unless resourceVersion is provided"},
+        {"resourceVersionMatch=Exact&resourceVersion=0", 422,
+         "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""},
+        {"resourceVersionMatch=Newest&resourceVersion=5", 422, "Unsupported value: \"Newest\""},
+        {"sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"},
+        {"resourceVersion=abc", 400, "invalid resource version"},
+        {"resourceVersion=-4", 400, "invalid resource version"},
+        {"limit=two", 400, "limit: Invalid value: \"two\""},
+        {"continue=e30", 400, "does not recognize"},
+        {"continue=%20", 400, "does not decode"},
+        {"watch=1&resourceVersionMatch=NotOlderThan", 422,
+         "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"},
+        {"watch=1&sendInitialEvents=true&resourceVersionMatch=Exact", 422,
+         "Unsupported value: \"Exact\": supported values: \"NotOlderThan\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO_ANSWER a;
+        char path[256];
+        snprintf(path, sizeof(path), CM "?%s", cases[i].query);
+        request("GET", path, NULL, &a);
+        if (a.status != cases[i].status || !strstr(object_str(a.json, "message"), cases[i].says))
+            fail_msg("%s: %d %s", cases[i].query, a.status, a.body.data);
+    }
+}
+
 static int open_watch(const char *path, struct buf *out) {
     int fd = connect_server();
     send_request(fd, "GET", path, "", "", 0);
@@ -488,13 +567,39 @@ static void lost_history_is_gone(void **state) {
     for (int64_t until = clock_mono_ms() + PATIENCE_MS; clock_mono_ms() < until;) {
         AUTO_ANSWER a; /* a watch until the store compacts, which it does every second here */
         request("GET", CM "?watch=1&resourceVersion=1&timeoutSeconds=1", NULL, &a);
-        if (a.status == 200)
+        assert_int_equal(a.status, 200);
+        if (strcmp(object_str(a.json, "type") ? object_str(a.json, "type") : "", "ERROR") != 0)
             continue;
-        assert_int_equal(a.status, 410);
-        assert_string_equal(object_str(a.json, "reason"), "Expired");
+        assert_int_equal(object_int(a.json, "object.code", 0), 410);
+        assert_string_equal(object_str(a.json, "object.reason"), "Expired");
+        assert_ptr_equal(
+            strstr(object_str(a.json, "object.message"), "too old resource version: 1 ("),
+            object_str(a.json, "object.message"));
         return;
     }
     fail_msg("history is never gone");
+}
+
+/* Follows the test above, whose history is gone. */
+static void expired_lists_offer_a_way_on(void **state) {
+    expect_status("GET", CM "?resourceVersion=1&resourceVersionMatch=Exact", NULL, 410, "Expired");
+    expect_status("GET", CM "?resourceVersion=1&limit=5", NULL, 410, "Expired");
+    expect_status("GET", CM "?resourceVersion=1&resourceVersionMatch=NotOlderThan", NULL, 200,
+                  NULL);
+    static const char text[] =
+        "{\"v\":\"meta.k8s.io/v1\",\"rv\":1,\"start\":\"core/configmaps/default/a\"}";
+    AUTO_BUF token = BUF_INIT;
+    base64url_append(&token, text, sizeof(text) - 1);
+    AUTO_ANSWER a, b;
+    char path[512];
+    snprintf(path, sizeof(path), CM "?continue=%s", token.data);
+    request("GET", path, NULL, &a);
+    assert_int_equal(a.status, 410);
+    assert_non_null(strstr(object_str(a.json, "message"), "inconsistent list"));
+    snprintf(path, sizeof(path), CM "?continue=%s", object_str(a.json, "metadata.continue"));
+    request("GET", path, NULL, &b);
+    assert_int_equal(b.status, 200);
+    assert_string_equal(object_name(json_array_get(json_object_get(b.json, "items"), 0)), "busy");
 }
 
 static void *patch_many(void *user) {
@@ -795,6 +900,8 @@ int main(void) {
         cmocka_unit_test(versions_and_generations),
         cmocka_unit_test(scale_wants_a_number),
         cmocka_unit_test(lists_come_in_pages),
+        cmocka_unit_test(pages_and_exact_lists_are_of_one_revision),
+        cmocka_unit_test(bad_list_options_are_named),
         cmocka_unit_test(watches_see_what_a_selector_sees),
         cmocka_unit_test(initial_events_end_with_a_marked_bookmark),
         cmocka_unit_test(racing_patches_lose_nothing),
@@ -804,6 +911,7 @@ int main(void) {
         cmocka_unit_test(streams_are_bounded),
         cmocka_unit_test(events_have_two_spellings),
         cmocka_unit_test(lost_history_is_gone),
+        cmocka_unit_test(expired_lists_offer_a_way_on),
         cmocka_unit_test(kinds_that_are_not_run_are_empty_and_refuse),
         cmocka_unit_test(autoscalers_have_two_versions),
         cmocka_unit_test(impersonation_takes_rights_away),

@@ -54,7 +54,7 @@ static void send(struct request *rq, int status, const json_t *body) {
     request_reply_text(rq, status, &b);
 }
 
-void request_fail(struct request *rq, const struct error *err) {
+json_t *request_status(const struct request *rq, const struct error *err) {
     const struct kind *k = rq->kind;
     struct status_subject about = {
         .group = rq->group,
@@ -62,15 +62,25 @@ void request_fail(struct request *rq, const struct error *err) {
         .kind = k ? k->kind : NULL,
         .name = rq->name,
     };
-    json_t *status = status_failure(err, &about, rq->causes);
-    if (err->retry_after_seconds) {
-        char seconds[16];
-        snprintf(seconds, sizeof(seconds), "%u", err->retry_after_seconds);
+    if (rq->options_kind)
+        about = (struct status_subject){.group = "meta.k8s.io", .kind = rq->options_kind};
+    return status_failure(err, &about, rq->causes);
+}
+
+void request_fail_with(struct request *rq, json_t *status) {
+    int64_t retry = object_int(status, "details.retryAfterSeconds", 0);
+    if (retry) {
+        char seconds[24];
+        snprintf(seconds, sizeof(seconds), "%lld", (long long)retry);
         http_set_header(rq->x, "Retry-After", seconds);
     }
     audit_failed(rq->audit, status);
     send(rq, status_code(status), status);
     json_decref(status);
+}
+
+void request_fail(struct request *rq, const struct error *err) {
+    request_fail_with(rq, request_status(rq, err));
 }
 
 /* {kind: PartialObjectMetadata, metadata}. */

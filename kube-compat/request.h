@@ -44,12 +44,16 @@ struct request {
     bool dry_run;
     const char *field_manager; /* of the query; NULL: the client did not say */
     const json_t *applied;     /* managedFields that server-side apply settled; NULL: no apply */
+    const char *options_kind;  /* "ListOptions": what a refusal is about, when not the object */
     json_t *causes;            /* Status causes found so far */
     json_t *warnings;          /* strings for Warning headers */
 };
 
 /* Answers with the Status that err and rq->causes amount to. */
 void request_fail(struct request *rq, const struct error *err);
+/* In two steps: gives that Status; answers with it (takes it). */
+json_t *request_status(const struct request *rq, const struct error *err);
+void request_fail_with(struct request *rq, json_t *status);
 
 /* Answers with an object (takes it) in the form that the client asked for, and the warnings. */
 void request_reply(struct request *rq, int status, json_t *object);

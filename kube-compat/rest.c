@@ -1,27 +1,14 @@
 /* Reading: get and list.
  *
- * A list is a snapshot of the store's memory, cut into pages when the client asks. The continue
- * token names the last key of the page and the revision of the first one; later pages show current
- * objects behind that key under the original revision, so no old snapshot has to be kept. */
+ * A list is a snapshot: of the store's memory, or of an earlier revision when the client asks for
+ * that or goes on with a page (page.c). */
 #include "kube-compat/rest.h"
 
-#include <errno.h>
-#include <stdio.h>
-
-#include "core/base/base64.h"
 #include "core/object.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
+#include "kube-compat/page.h"
 #include "kube-compat/shown.h"
-#include "kube-compat/status.h"
-
-enum { CONTINUE_BYTES_MAX = 4096 };
-
-struct page {
-    int64_t limit;     /* 0: all */
-    const char *after; /* key; NULL: from the start */
-    int64_t revision;  /* of the first page; 0: this is it */
-};
 
 const char *rest_prefix(const struct request *rq, struct object_key *out) {
     return object_key(out, rq->kind->store_group, rq->kind->plural, rq->ns, NULL);
@@ -43,95 +30,6 @@ void rest_get(struct request *rq) {
         request_reply(rq, 200, kind_show(rq->kind, o->json));
 }
 
-static bool parse_integer(const char *text, int64_t *ret) {
-    char *end;
-    errno = 0;
-    *ret = strtoll(text, &end, 10);
-    return *text && !*end && !errno;
-}
-
-enum errc rest_query_version(const struct request *rq, int64_t *ret_version, struct error *err) {
-    const char *text = http_query(rq->x, "resourceVersion");
-    *ret_version = -1;
-    if (!text || !*text)
-        return OK;
-    if (!parse_integer(text, ret_version) || *ret_version < 0)
-        return err_set(err, ERR_MALFORMED,
-                       "Invalid value: \"%.64s\": resourceVersion must be a "
-                       "non-negative integer",
-                       text);
-    return OK;
-}
-
-static enum errc read_continue(struct request *rq, struct page *page, struct error *err) {
-    const char *token = http_query(rq->x, "continue");
-    if (!token || !*token)
-        return OK;
-    AUTO_BUF text = BUF_INIT;
-    json_t *o = NULL;
-    if (strlen(token) <= CONTINUE_BYTES_MAX && base64url_decode(&text, token) && text.len)
-        o = json_loadb(text.data, text.len, 0, NULL);
-    const char *start = object_str(o, "start");
-    page->revision = object_int(o, "rv", 0);
-    page->after = arena_strdup(http_arena(rq->x), start);
-    json_decref(o);
-    if (!page->after || page->revision <= 0)
-        return err_set(err, ERR_MALFORMED, "invalid continue token: it does not decode");
-    return OK;
-}
-
-static void write_continue(json_t *metadata, const char *key, int64_t revision) {
-    json_t *o = json_pack("{s:s, s:I, s:s}", "v", "meta.k8s.io/v1", "rv", (json_int_t)revision,
-                          "start", key);
-    char *text = json_dumps(o, JSON_COMPACT);
-    AUTO_BUF token = BUF_INIT;
-    base64url_append(&token, text, strlen(text));
-    json_object_set_new(metadata, "continue", json_string(token.data));
-    free(text);
-    json_decref(o);
-}
-
-/* resourceVersion and resourceVersionMatch of a list: checks the rules of kube-wire's section 8. */
-static enum errc check_version(struct request *rq, const struct page *page, struct error *err) {
-    const char *match = http_query(rq->x, "resourceVersionMatch");
-    int64_t version;
-    enum errc code = rest_query_version(rq, &version, err);
-    if (code)
-        return code;
-    if (http_query_bool(rq->x, "sendInitialEvents"))
-        return err_field(err, ERR_INVALID, "sendInitialEvents",
-                         "sendInitialEvents is forbidden for list");
-    bool not_older = match && !strcmp(match, "NotOlderThan");
-    bool exact = match && !strcmp(match, "Exact");
-    if (match && *match &&
-        (!(not_older || exact) || version < 0 || page->after || (exact && version == 0)))
-        return err_field(err, ERR_INVALID, "resourceVersionMatch",
-                         "resourceVersionMatch is forbidden unless resourceVersion is provided");
-    int64_t current = store_revision(rq->kube->opt.store);
-    if (version > current) {
-        cause_add(rq->causes, "ResourceVersionTooLarge", "", "Too large resource version");
-        err_set(err, ERR_TIMEOUT, "Too large resource version: %lld, current: %lld",
-                (long long)version, (long long)current);
-        err->retry_after_seconds = 1;
-        return ERR_TIMEOUT;
-    }
-    if (exact && version != current)
-        return err_set(err, ERR_GONE, "The resourceVersion for the provided list is too old.");
-    return OK;
-}
-
-static enum errc read_page(struct request *rq, struct page *page, struct error *err) {
-    *page = (struct page){0};
-    const char *limit = http_query(rq->x, "limit");
-    if (limit && *limit && !parse_integer(limit, &page->limit))
-        return err_set(err, ERR_MALFORMED, "Invalid value: \"%.64s\": limit must be an integer",
-                       limit);
-    if (page->limit < 0)
-        page->limit = 0;
-    enum errc code = read_continue(rq, page, err);
-    return code ? code : check_version(rq, page, err);
-}
-
 /* What a list answers: references into `all`, in order. */
 struct selection {
     struct store_list all;
@@ -146,14 +44,12 @@ static void selection_deinit(struct selection *s) {
     json_decref(s->metadata);
 }
 
-static void collect(const struct request *rq, const struct filter *filter, const struct page *page,
-                    struct selection *ret_s) {
-    struct object_key prefix;
-    struct selection s = {.metadata = json_object()};
-    store_list(rq->kube->opt.store, rest_prefix(rq, &prefix), &s.all);
+/* Chooses among s->all. */
+static void collect(const struct filter *filter, const struct page *page, struct selection *ret_s) {
+    struct selection s = {.all = ret_s->all, .metadata = json_object()};
     s.items = mem_array(s.all.num_items, sizeof(struct store_object *));
-    int64_t revision = page->revision ? page->revision : s.all.revision;
-    json_object_set_new(s.metadata, "resourceVersion", json_sprintf("%lld", (long long)revision));
+    json_object_set_new(s.metadata, "resourceVersion",
+                        json_sprintf("%lld", (long long)s.all.revision));
     size_t i = 0;
     for (; i < s.all.num_items; i++) {
         struct store_object *o = s.all.items[i];
@@ -164,7 +60,8 @@ static void collect(const struct request *rq, const struct filter *filter, const
         s.items[s.num_items++] = o;
     }
     if (i < s.all.num_items && s.num_items) {
-        write_continue(s.metadata, s.items[s.num_items - 1]->key, revision);
+        const char *last = s.items[s.num_items - 1]->key;
+        json_object_set_new(s.metadata, "continue", page_continue(last, s.all.revision));
         if (filter_empty(filter))
             json_object_set_new(s.metadata, "remainingItemCount",
                                 json_integer((json_int_t)(s.all.num_items - i)));
@@ -202,25 +99,43 @@ static void reply_objects(struct request *rq, const struct selection *s) {
                             rq->kind->api_version, "metadata", s->metadata, "items", items));
 }
 
+/* Gives the snapshot that the page is of. */
+static enum errc read_snapshot(const struct request *rq, const char *prefix,
+                               const struct page *page, struct store_list *ret_list,
+                               struct error *err) {
+    if (page->revision)
+        return store_list_at(rq->kube->opt.store, prefix, page->revision, ret_list, err);
+    store_list(rq->kube->opt.store, prefix, ret_list);
+    return OK;
+}
+
+static void reply_page(struct request *rq, const struct filter *filter, const struct page *page,
+                       struct selection *s) {
+    collect(filter, page, s);
+    if (shown_is_stored(rq->kind) && request_wants_json(rq))
+        reply_text(rq, s);
+    else
+        reply_objects(rq, s);
+}
+
 void rest_list(struct request *rq) {
     struct error err = ERROR_INIT;
-    struct page page;
+    struct object_key prefix;
+    struct page page = {0};
     struct filter filter;
+    struct selection s = {0};
     enum errc code = filter_init(&filter, rq->kind, http_query(rq->x, "labelSelector"),
                                  http_query(rq->x, "fieldSelector"), &err);
     if (!code)
-        code = read_page(rq, &page, &err);
-    if (code) {
+        code = page_read(rq, rest_prefix(rq, &prefix), &page, &err);
+    if (!code)
+        code = read_snapshot(rq, prefix.text, &page, &s.all, &err);
+    if (!code)
+        reply_page(rq, &filter, &page, &s);
+    else if (code == ERR_GONE)
+        page_fail_expired(rq, &page);
+    else
         request_fail(rq, &err);
-    } else {
-        bool as_text = shown_is_stored(rq->kind) && request_wants_json(rq);
-        struct selection s;
-        collect(rq, &filter, &page, &s);
-        if (as_text)
-            reply_text(rq, &s);
-        else
-            reply_objects(rq, &s);
-        selection_deinit(&s);
-    }
+    selection_deinit(&s);
     filter_deinit(&filter);
 }

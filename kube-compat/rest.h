@@ -25,8 +25,4 @@ MUST_CHECK enum errc rest_read(const struct request *rq, struct store_object **r
 struct object_key;
 const char *rest_prefix(const struct request *rq, struct object_key *out);
 
-/* resourceVersion of the query: -1 when absent or "", else the number. ERR_MALFORMED. */
-MUST_CHECK enum errc rest_query_version(const struct request *rq, int64_t *ret_version,
-                                        struct error *err);
-
 #endif

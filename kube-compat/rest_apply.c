@@ -169,14 +169,13 @@ static enum errc apply_once(struct request *rq, const json_t *config, json_t **r
     return code;
 }
 
-/* Kubernetes answers in the name of the request's own options. */
 static void fail_without_manager(struct request *rq) {
     struct error err = ERROR_INIT;
-    const struct status_subject options = {.group = "meta.k8s.io", .kind = "PatchOptions"};
+    rq->options_kind = "PatchOptions";
     cause_add(rq->causes, CAUSE_REQUIRED, "fieldManager",
               "Required value: is required for apply patch");
     err_set(&err, ERR_INVALID, "fieldManager is required");
-    request_reply(rq, 422, status_failure(&err, &options, rq->causes));
+    request_fail(rq, &err);
 }
 
 void rest_apply(struct request *rq) {

@@ -18,6 +18,7 @@
 #include "core/object.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
+#include "kube-compat/page.h"
 #include "kube-compat/rest.h"
 #include "kube-compat/shown.h"
 #include "kube-compat/status.h"
@@ -31,11 +32,12 @@ enum {
 };
 
 struct watch {
+    struct store *store;
     struct kinds *kinds; /* a reference, for kind */
     const struct kind *kind;
     struct filter filter;
-    struct store_watch *source;
-    struct store_list initial; /* sent before the source's events */
+    struct store_watch *source; /* NULL: history is gone, and pending says so */
+    struct store_list initial;  /* sent before the source's events */
     size_t next_initial;
     bool ends_initial; /* a bookmark marks the end of the initial events */
     bool bookmarks;    /* the client allows them */
@@ -108,7 +110,8 @@ static void put_bookmark(struct watch *w, bool ends_initial) {
 static void put_gone(struct watch *w, enum errc code) {
     struct error err = ERROR_INIT;
     if (code == ERR_GONE)
-        err_set(&err, ERR_GONE, "too old resource version: %lld", (long long)w->revision);
+        err_set(&err, ERR_GONE, "too old resource version: %lld (%lld)", (long long)w->revision,
+                (long long)store_revision(w->store));
     else
         err_set(&err, code, "the store could not read its history");
     struct status_subject nothing = {0};
@@ -201,7 +204,9 @@ static bool pump(struct stream *s, void *user, int64_t now_ms) {
         }
         if (!live)
             return true;
-        if (w->initial.num_items || w->ends_initial)
+        if (!w->source)
+            live = false;
+        else if (w->initial.num_items || w->ends_initial)
             fill_initial(w);
         else
             live = fill_events(w);
@@ -217,19 +222,34 @@ static bool pump(struct stream *s, void *user, int64_t now_ms) {
     }
 }
 
-static enum errc check_match(struct request *rq, bool initial_events, struct error *err) {
-    const char *match = http_query(rq->x, "resourceVersionMatch");
-    bool given = match && *match;
-    bool not_older = given && !strcmp(match, "NotOlderThan");
-    if (initial_events ? not_older : !given)
+static const char *given(const struct request *rq, const char *parameter) {
+    const char *value = http_query(rq->x, parameter);
+    return value && *value ? value : NULL;
+}
+
+/* The combinations that Kubernetes forbids; each has a cause. */
+static enum errc check_options(struct request *rq, struct error *err) {
+    const char *match = given(rq, "resourceVersionMatch"), *field = "resourceVersionMatch";
+    bool initial_events = http_query(rq->x, "sendInitialEvents");
+    bool not_older = match && !strcmp(match, "NotOlderThan");
+    if (initial_events && !not_older)
+        cause_add(rq->causes, CAUSE_FORBIDDEN, field,
+                  "Forbidden: sendInitialEvents requires setting resourceVersionMatch to "
+                  "NotOlderThan");
+    if (match && !initial_events)
+        cause_add(rq->causes, CAUSE_FORBIDDEN, field,
+                  "Forbidden: resourceVersionMatch is forbidden for watch unless "
+                  "sendInitialEvents is provided");
+    if (match && !not_older)
+        cause_add(rq->causes, CAUSE_NOT_SUPPORTED, field,
+                  "Unsupported value: \"%.64s\": supported values: \"NotOlderThan\"", match);
+    if (match && given(rq, "continue"))
+        cause_add(rq->causes, CAUSE_FORBIDDEN, field,
+                  "Forbidden: resourceVersionMatch is forbidden when continue is provided");
+    if (!json_array_size(rq->causes))
         return OK;
-    const char *field = initial_events ? "sendInitialEvents" : "resourceVersionMatch";
-    cause_add(rq->causes, CAUSE_FORBIDDEN, "resourceVersionMatch", "Forbidden: %s",
-              initial_events ? "sendInitialEvents requires setting resourceVersionMatch to "
-                               "NotOlderThan"
-                             : "resourceVersionMatch is forbidden for watch unless "
-                               "sendInitialEvents is provided");
-    return err_field(err, ERR_INVALID, field, "ListOptions.meta.k8s.io \"\" is invalid");
+    rq->options_kind = "ListOptions";
+    return err_set(err, ERR_INVALID, "ListOptions is invalid");
 }
 
 static void note_source(void *user) {
@@ -239,37 +259,34 @@ static void note_source(void *user) {
 /* Opens the source behind the snapshot or the given revision. */
 static enum errc open_source(struct request *rq, struct watch *w, struct stream *s,
                              struct error *err) {
-    const char *given = http_query(rq->x, "sendInitialEvents");
-    bool initial_events = given && http_query_bool(rq->x, "sendInitialEvents");
+    bool says = http_query(rq->x, "sendInitialEvents");
+    bool initial_events = says && http_query_bool(rq->x, "sendInitialEvents");
     int64_t from;
-    enum errc code = check_match(rq, given != NULL, err);
+    enum errc code = check_options(rq, err);
     if (!code)
-        code = rest_query_version(rq, &from, err);
+        code = page_query_version(rq, &from, err);
     if (code)
         return code;
     struct object_key prefix;
     rest_prefix(rq, &prefix);
     if (from <= 0 || initial_events) {
         store_list(rq->kube->opt.store, prefix.text, &w->initial);
-        if (from > w->initial.revision) {
-            cause_add(rq->causes, "ResourceVersionTooLarge", "", "Too large resource version");
-            return err_set(err, ERR_TIMEOUT, "Too large resource version: %lld, current: %lld",
-                           (long long)from, (long long)w->initial.revision);
-        }
+        if (from > w->initial.revision)
+            return page_too_new(rq, from, w->initial.revision, err);
         from = w->initial.revision;
         w->ends_initial = initial_events;
     }
-    if (given && !initial_events) { /* explicitly without: only what happens from now on */
+    if (says && !initial_events) { /* explicitly without: only what happens from now on */
         store_list_deinit(&w->initial);
         w->initial = (struct store_list){0};
     }
     w->revision = from;
     code =
         store_watch_open(rq->kube->opt.store, prefix.text, from, note_source, s, &w->source, err);
-    if (code == ERR_GONE)
-        return err_set(err, ERR_GONE, "too old resource version: %lld (%lld)", (long long)from,
-                       (long long)store_revision(rq->kube->opt.store));
-    return code;
+    if (code != ERR_GONE)
+        return code;
+    put_gone(w, code); /* said in the stream, where informers look for it */
+    return OK;
 }
 
 static void set_times(struct request *rq, struct watch *w) {
@@ -286,6 +303,7 @@ void watch_start(struct request *rq) {
     struct error err = ERROR_INIT;
     struct stream *s = NULL;
     struct watch *w = mem_alloc(sizeof(*w));
+    w->store = rq->kube->opt.store;
     w->kinds = kinds_ref(rq->kinds);
     w->kind = rq->kind;
     w->bookmarks = http_query_bool(rq->x, "allowWatchBookmarks");
