@@ -20,6 +20,7 @@
 #include "core/control/admission.h"
 #include "core/control/control.h"
 #include "core/http.h"
+#include "core/node/usage.h"
 #include "core/notify.h"
 #include "core/seal.h"
 #include "core/store.h"
@@ -50,6 +51,7 @@ struct daemon {
     struct seal *seal;
     struct store *store;
     struct podlog *podlog;
+    struct usage *usage;
     struct traffic *traffic;
     struct metrics *metrics; /* of gateway and control */
     struct kube *kube;
@@ -151,6 +153,7 @@ static enum errc start_store(struct daemon *d, struct error *err) {
     struct podlog_options podlog = {.dir = logs,
                                     .file_bytes_max = (uint64_t)c->log_file_bytes_max,
                                     .num_files_max = (uint32_t)c->log_files_max};
+    d->usage = usage_create();
     rc = store_open(&store, &d->store, err);
     return rc ? rc : podlog_create(&podlog, &d->podlog, err);
 }
@@ -191,6 +194,7 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .queue_max = (uint32_t)c->api_queue_max,
                                 .watches_max = (uint32_t)c->api_watches_max,
                                 .podlog = d->podlog,
+                                .usage = d->usage,
                                 .auth = d->auth,
                                 .admit = control_admit,
                                 .assign = admission_assign,
@@ -235,6 +239,7 @@ static enum errc start(struct daemon *d, struct error *err) {
     d->gateway_url = mem_printf("http://%s", gateway_address(d->gateway));
     struct control_options control = {.store = d->store,
                                       .podlog = d->podlog,
+                                      .usage = d->usage,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
                                       .config = c,
@@ -265,6 +270,7 @@ static void stop(struct daemon *d) {
     traffic_destroy(d->traffic);
     metrics_destroy(d->metrics);
     podlog_destroy(d->podlog);
+    usage_destroy(d->usage);
     store_close(d->store);
     seal_close(d->seal);
     free(d->kube_url);

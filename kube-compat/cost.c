@@ -39,7 +39,7 @@ static bool prints_objects(const struct request *rq, bool watch) {
 static uint32_t cost_of_objects(const struct request *rq, const struct kind *kind, bool watch) {
     struct request about = *rq;
     struct object_key prefix;
-    about.kind = kind;
+    about.kind = kind->measured ? kinds_find(rq->kinds, "", "v1", kind->plural) : kind;
     size_t num = store_count(rq->kube->opt.store, rest_prefix(&about, &prefix));
     const char *limit = watch ? NULL : http_query(rq->x, "limit");
     long long most = limit ? strtoll(limit, NULL, 10) : 0;

@@ -29,8 +29,13 @@ static json_t *strings(const char *const *list) {
 static const char *const all_verbs[] = {
     "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch", NULL};
 static const char *const read_verbs[] = {"get", "list", "watch", NULL};
+static const char *const measured_verbs[] = {"get", "list", NULL};
 static const char *const status_verbs[] = {"get", "patch", "update", NULL};
 static const char *const create_verbs[] = {"create", NULL};
+
+static const char *const *verbs_of(const struct kind *k) {
+    return k->measured ? measured_verbs : k->not_run ? read_verbs : all_verbs;
+}
 
 static void put_list(json_t *o, const char *key, const char **list) {
     if (list[0])
@@ -46,7 +51,7 @@ static json_t *legacy_entry(const char *name, const struct kind *k, const char *
 }
 
 static void legacy_kind(const struct kind *k, json_t *resources) {
-    json_t *o = legacy_entry(k->plural, k, k->kind, k->not_run ? read_verbs : all_verbs);
+    json_t *o = legacy_entry(k->plural, k, k->kind, verbs_of(k));
     json_object_set_new(o, "singularName", json_string(k->singular));
     put_list(o, "shortNames", k->short_names);
     put_list(o, "categories", k->categories);
@@ -110,7 +115,7 @@ static json_t *aggregated_kind(const struct kind *k) {
     json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o}", "resource", k->plural, "responseKind",
                           response_kind(k->group, k->version, k->kind), "scope",
                           k->namespaced ? "Namespaced" : "Cluster", "singularResource", k->singular,
-                          "verbs", strings(k->not_run ? read_verbs : all_verbs));
+                          "verbs", strings(verbs_of(k)));
     put_list(o, "shortNames", k->short_names);
     put_list(o, "categories", k->categories);
     json_t *subresources = json_array();

@@ -16,6 +16,8 @@ EMBEDDED(kinds_apps_yaml);
 EMBEDDED(kinds_workloads_yaml);
 EMBEDDED(kinds_rbac_yaml);
 EMBEDDED(kinds_serving_yaml);
+EMBEDDED(kinds_metrics_yaml);
+EMBEDDED(kinds_metrics_types);
 EMBEDDED(kinds_kubernetes_types);
 EMBEDDED(kinds_workloads_types);
 EMBEDDED(kinds_serving_types);
@@ -128,6 +130,7 @@ static void read_options(const struct reader *r, struct kind *k, const json_t *o
                                         : KIND_VIEW_AUTOSCALING;
     k->store_group = k->view == KIND_VIEW_EVENTS || !*k->group ? "core" : k->group;
     k->not_run = kept(r, options, "notRun");
+    k->measured = object_bool(options, "measured", false);
     read_subresources(r, k, json_object_get(options, "subresources"));
 }
 
@@ -234,6 +237,8 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
          (size_t)(kinds_serving_types_end - kinds_serving_types_start)},
         {"apiextensions.types", kinds_apiextensions_types_start,
          (size_t)(kinds_apiextensions_types_end - kinds_apiextensions_types_start)},
+        {"metrics.types", kinds_metrics_types_start,
+         (size_t)(kinds_metrics_types_end - kinds_metrics_types_start)},
     };
     const struct schema_table descriptions = {
         "descriptions.text", kinds_descriptions_start,
@@ -253,6 +258,8 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
         code = read_text(k, kinds_serving_yaml_start, kinds_serving_yaml_end, err);
     if (!code)
         code = read_text(k, kinds_apiextensions_yaml_start, kinds_apiextensions_yaml_end, err);
+    if (!code)
+        code = read_text(k, kinds_metrics_yaml_start, kinds_metrics_yaml_end, err);
     if (code)
         return err_wrap(err, "embedded kinds");
     for (size_t i = 0; i < k->num; i++)

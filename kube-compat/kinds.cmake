@@ -1,8 +1,8 @@
 # The kinds as data, inside the program: kind documents (CRD form) and type tables.
-foreach(name core apps workloads rbac serving apiextensions)
+foreach(name core apps workloads rbac serving apiextensions metrics)
   inferd_embed(INFERD_KINDS kinds_${name}_yaml ${CMAKE_SOURCE_DIR}/kube-compat/kinds/${name}.yaml)
 endforeach()
-foreach(name kubernetes workloads serving apiextensions)
+foreach(name kubernetes workloads serving apiextensions metrics)
   inferd_embed(INFERD_KINDS kinds_${name}_types ${CMAKE_SOURCE_DIR}/kube-compat/kinds/${name}.types)
 endforeach()
 inferd_embed(INFERD_KINDS kinds_descriptions ${CMAKE_SOURCE_DIR}/kube-compat/kinds/descriptions.text)

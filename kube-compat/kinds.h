@@ -15,6 +15,8 @@
  *                                    (autoscaler_view.c)
  *   spec.x-inferd.notRun             clients look for this kind and inferd has none: lists are
  * empty, writes are refused with this advice
+ *   spec.x-inferd.measured           nothing of this kind is stored: objects are made when somebody
+ *                                    gets or lists them (resource_metrics.c); no other verbs
  *
  * A kind is one version of one resource. A table is an immutable snapshot, shared by reference:
  * the embedded kinds, and behind them those of users' definitions (crd.h). Whoever keeps a kind
@@ -54,7 +56,7 @@ struct kind {
     const char *kind, *list_kind, *plural, *singular;
     const char *qualified;                  /* "deployments.apps": how messages name the resource */
     const char **short_names, **categories; /* NULL-terminated */
-    bool namespaced, built_in, generation, has_status, has_scale, name_column;
+    bool namespaced, built_in, generation, has_status, has_scale, name_column, measured;
     enum kind_name_rule name_rule;
     enum kind_view view;
     const char *not_run; /* what to use instead; NULL: the kind is one that inferd has */

@@ -9,7 +9,8 @@
  * a thing (404), then the verb. The rest of the folder, in reading order: kinds (what is served),
  * crd and crds (what users add), rest, rest_write, rest_delete (the verbs), write (the pipeline of
  * every change), schema, validate, defaults, patch_* (what objects may be), watch and stream (what
- * goes on for long), table, discovery, openapi (how clients see it). */
+ * goes on for long), table, discovery, openapi (how clients see it), resource_metrics (what
+ * is measured and not stored). */
 #include "kube-compat/kube.h"
 
 #include <ctype.h>
@@ -27,6 +28,7 @@
 #include "kube-compat/openapi.h"
 #include "kube-compat/podlog_stream.h"
 #include "kube-compat/rbac_defaults.h"
+#include "kube-compat/resource_metrics.h"
 #include "kube-compat/rest.h"
 #include "kube-compat/reviews.h"
 #include "kube-compat/selector.h"
@@ -262,6 +264,8 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     };
     if (!rq->kind->namespaced && rq->ns)
         return no_such_path(err);
+    if (rq->kind->measured)
+        return resource_metrics_serve(rq, err);
     /* A namespaced object has no place without a namespace; lists and watches span all. */
     if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") != 0 &&
         strcmp(rq->verb, "watch") != 0)

@@ -14,6 +14,7 @@
 
 struct audit_options;
 struct kube;
+struct usage;
 
 /* Called on create and update, after validation: see control_admit(). */
 typedef enum errc kube_admit_fn(const char *group, const char *resource, json_t *object,
@@ -43,6 +44,7 @@ enum {
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
+    struct usage *usage;     /* NULL: metrics.k8s.io is empty */
     const struct auth *auth; /* for tokens; NULL: none are made or known */
     kube_admit_fn *admit;
     kube_assign_fn *assign;

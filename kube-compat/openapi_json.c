@@ -353,21 +353,22 @@ static void put_operation(struct writer *w, const struct kind *k, const char *ve
 }
 
 static void put_paths(struct writer *w, const struct kind *k) {
+    static const char *const changes[] = {"put", "patch", "delete"};
     struct buf *out = w->out;
     AUTO_BUF base = BUF_INIT;
     openapi_put_path(&base, k);
     buf_printf(out, "\"%s\":{", base.data);
     put_operation(w, k, "get", "list", false);
-    buf_putc(out, ',');
-    put_operation(w, k, "post", "post", true);
+    if (!k->measured) {
+        buf_putc(out, ',');
+        put_operation(w, k, "post", "post", true);
+    }
     buf_printf(out, "},\"%s/{name}\":{", base.data);
     put_operation(w, k, "get", "get", false);
-    buf_putc(out, ',');
-    put_operation(w, k, "put", "put", true);
-    buf_putc(out, ',');
-    put_operation(w, k, "patch", "patch", true);
-    buf_putc(out, ',');
-    put_operation(w, k, "delete", "delete", false);
+    for (size_t i = 0; i < ARRAY_LEN(changes) && !k->measured; i++) {
+        buf_putc(out, ',');
+        put_operation(w, k, changes[i], changes[i], strcmp(changes[i], "delete") != 0);
+    }
     buf_putc(out, '}');
 }
 

@@ -317,7 +317,8 @@ static void put_paths(struct buf *out, const struct kind *k) {
     put_text(out, NAMED_NAME, path.data);
     size_t value = begin(out, NAMED_VALUE);
     put_operation(out, PATH_GET, "list", k, false);
-    put_operation(out, PATH_POST, "post", k, true);
+    if (!k->measured)
+        put_operation(out, PATH_POST, "post", k, true);
     end(out, value);
     end(out, named);
     buf_puts(&path, "/{name}");
@@ -325,9 +326,11 @@ static void put_paths(struct buf *out, const struct kind *k) {
     put_text(out, NAMED_NAME, path.data);
     value = begin(out, NAMED_VALUE);
     put_operation(out, PATH_GET, "get", k, false);
-    put_operation(out, PATH_PUT, "put", k, true);
-    put_operation(out, PATH_DELETE, "delete", k, false);
-    put_operation(out, PATH_PATCH, "patch", k, true);
+    if (!k->measured) {
+        put_operation(out, PATH_PUT, "put", k, true);
+        put_operation(out, PATH_DELETE, "delete", k, false);
+        put_operation(out, PATH_PATCH, "patch", k, true);
+    }
     end(out, value);
     end(out, named);
 }

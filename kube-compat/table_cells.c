@@ -380,6 +380,8 @@ json_t *table_cell(const char *cell, const json_t *object, int64_t now_ms) {
     if (!row)
         row = find_cell(table_cells_rbac, cell);
     if (!row)
+        row = find_cell(table_cells_usage, cell);
+    if (!row)
         return json_null();
     AUTO_BUF text = BUF_INIT;
     row->fn(object, now_ms, &text);

@@ -19,5 +19,7 @@ struct table_cell_row {
 extern const struct table_cell_row table_cells_policy[];
 /* Roles and bindings. */
 extern const struct table_cell_row table_cells_rbac[];
+/* What pods and nodes use. */
+extern const struct table_cell_row table_cells_usage[];
 
 #endif

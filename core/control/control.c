@@ -118,6 +118,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
     struct supervisor_options sup = {.run_dir = c->run_dir,
                                      .homes_dir = config->host_pods_dir,
                                      .podlog = opt->podlog,
+                                     .usage = opt->usage,
                                      .on_change = replica_changed,
                                      .user = c};
     if (supervisor_create(&sup, &c->supervisor, err))

@@ -12,6 +12,7 @@
 #include "core/config.h"
 #include "core/control/traffic.h"
 #include "core/node/podlog.h"
+#include "core/node/usage.h"
 #include "core/store.h"
 
 struct control;
@@ -19,6 +20,7 @@ struct control;
 struct control_options {
     struct store *store; /* borrowed, like all here, for the control's life */
     struct podlog *podlog;
+    struct usage *usage; /* NULL: what runs is not measured */
     struct traffic *traffic;
     struct metrics *metrics; /* NULL: nothing is counted */
     const struct config *config;

@@ -30,6 +30,7 @@
 #include "core/base/log.h"
 #include "core/node/host_user.h"
 #include "core/node/probe.h"
+#include "core/node/process.h"
 #include "core/node/spawn.h"
 
 enum {
@@ -51,6 +52,7 @@ struct replica {
     uint32_t user;
     uint32_t restart;
     int pidfd;
+    int64_t started_ms; /* monotonic */
     struct probe probe;
     int64_t probe_due_ms; /* monotonic; of the next probe */
     int64_t probe_interval_ms;
@@ -62,6 +64,8 @@ struct replica {
 struct supervisor {
     char *run_dir;
     struct podlog *podlog;
+    struct usage *usage;   /* NULL: nothing is measured */
+    int64_t sample_due_ms; /* monotonic */
     void (*on_change)(void *user, const char *uid);
     void *user;
     int epoll_fd;
@@ -86,22 +90,10 @@ static void set_phase(struct replica *r, enum replica_phase phase) {
     r->state.phase = phase;
 }
 
-/* Field 22 of /proc/PID/stat, behind the parenthesised name; 0: no such process. */
+/* 0: no such process. */
 static uint64_t start_time(pid_t pid) {
-    char path[64], text[1024];
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    const char *p = strrchr(text, ')');
-    for (int field = 2; p && field < 22; field++)
-        p = strchr(p + 1, ' ');
-    return p ? strtoull(p + 1, NULL, 10) : 0;
+    struct process_stat stat;
+    return process_stat_read(pid, &stat) ? stat.start_ticks : 0;
 }
 
 static void write_pid_file(const struct supervisor *s, const struct replica *r) {
@@ -177,6 +169,7 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     struct supervisor *s = mem_alloc(sizeof(*s));
     s->run_dir = mem_strdup(opt->run_dir);
     s->podlog = opt->podlog;
+    s->usage = opt->usage;
     s->on_change = opt->on_change;
     s->user = opt->user;
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -243,6 +236,7 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     r->user = spec->user;
     r->home_dir = spec->user ? mem_strdup(spec->home_dir) : NULL;
     r->pidfd = child.pidfd;
+    r->started_ms = now;
     probe_init(&r->probe);
     r->state.pid = child.pid;
     r->state.started_ms = clock_wall_ms();
@@ -257,6 +251,8 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     }
     watch_child(s, r);
     write_pid_file(s, r);
+    if (now + USAGE_FIRST_MS < s->sample_due_ms)
+        s->sample_due_ms = now + USAGE_FIRST_MS;
     return OK;
 }
 
@@ -440,6 +436,33 @@ static int64_t run_timers(struct supervisor *s, struct replica *r, int64_t now) 
     return wait < 0 || due < wait ? due : wait;
 }
 
+/* Measures when it is time; gives ms until the next, -1: never. */
+static int64_t sample_usage(struct supervisor *s, int64_t now) {
+    if (!s->usage)
+        return -1;
+    if (now < s->sample_due_ms)
+        return s->sample_due_ms - now;
+    size_t num = 0;
+    for (const struct replica *r = s->replicas; r; r = r->next)
+        num += r->state.phase != REPLICA_EXITED;
+    struct usage_source *sources = mem_array(num + 1, sizeof(sources[0]));
+    num = 0;
+    for (const struct replica *r = s->replicas; r; r = r->next) {
+        if (r->state.phase != REPLICA_EXITED)
+            sources[num++] = (struct usage_source){.uid = r->uid,
+                                                   .container = r->container,
+                                                   .restart = r->restart,
+                                                   .pid = r->state.pid,
+                                                   .user = r->user,
+                                                   .started_ms = r->started_ms};
+    }
+    usage_sample(s->usage, sources, num, now, clock_wall_ms());
+    free(sources);
+    int64_t wait = s->sample_due_ms ? USAGE_INTERVAL_MS : USAGE_FIRST_MS;
+    s->sample_due_ms = now + wait;
+    return wait;
+}
+
 static void tell_changes(struct supervisor *s) {
     for (struct replica *r = s->replicas; r;) {
         if (!r->changed) {
@@ -475,7 +498,8 @@ int supervisor_poll(struct supervisor *s, int64_t now_mono_ms) {
             wait = due;
     }
     tell_changes(s); /* of timers */
-    return (int)wait;
+    int64_t due = sample_usage(s, now_mono_ms);
+    return (int)(due >= 0 && (wait < 0 || due < wait) ? due : wait);
 }
 
 static bool all_exited(const struct supervisor *s) {

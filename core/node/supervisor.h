@@ -10,6 +10,7 @@
 
 #include "core/base/mem.h"
 #include "core/node/podlog.h"
+#include "core/node/usage.h"
 
 struct supervisor;
 
@@ -63,6 +64,7 @@ struct supervisor_options {
     const char *run_dir;   /* sockets, pid files, termination logs */
     const char *homes_dir; /* whatever is left in it goes when the supervisor starts; NULL: none */
     struct podlog *podlog; /* borrowed */
+    struct usage *usage;   /* borrowed; NULL: what the replicas use is not measured */
     void (*on_change)(void *user,
                       const char *uid); /* phase changed; called from supervisor_poll() */
     void *user;
