@@ -1,12 +1,13 @@
 /* TLS in front of the HTTP server: one epoll thread for all handshakes and records.
  *
- *     client ══ socket ══ [ssl] ── up ──▶ plain ══ libmicrohttpd
- *                               ◀─ down ──
+ *     client ══ socket ══ [open] ── up ───▶ plain ══ libmicrohttpd
+ *                         [seal] ◀── down ──
  *
- * After the handshake a socketpair is made; the HTTP server gets the far end. From then on a
- * connection is two one-way copies with at most one record's plaintext waiting in each. What cannot
- * be written stays where it is and nothing more is read in that direction, so a slow reader slows
- * its own sender through the kernel's buffers and nobody else.
+ * After the handshake (tls_handshake.c) a socketpair is made; the HTTP server gets the far end.
+ * From then on a connection is two one-way copies of records (tls_record.c), as many at a time as
+ * one read gives, with at most one read's worth waiting in each direction. What cannot be written
+ * stays where it is and nothing more is read in that direction, so a slow reader slows its own
+ * sender through the kernel's buffers and nobody else.
  *
  * Ends travel one direction at a time: close_notify (or a plain FIN) from the client shuts down our
  * writing side of the socketpair; the end of the plain side becomes close_notify and FIN. A
@@ -14,7 +15,8 @@
  * the socket is read and thrown away for a moment, because closing it with unread bytes would reset
  * the connection and could destroy our last answer on its way.
  *
- * Descriptors are watched edge-triggered: pump() goes on until nothing moves. A connection that
+ * Descriptors are watched edge-triggered; a flag says which of them may have something to read, and
+ * pump() goes on until nothing moves. A connection that
  * keeps moving for PUMP_ROUNDS_MAX rounds goes to the end of the line, and waits for its next turn
  * whatever happens on it. One turn is taken from the line between two looks at the descriptors: a
  * client with one small question waits for one such turn, not for everybody who downloads. */
@@ -31,24 +33,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <mbedtls/error.h>
-#include <mbedtls/net_sockets.h>
-#include <mbedtls/oid.h>
-#include <mbedtls/ssl.h>
-#include <mbedtls/version.h>
-#include <mbedtls/x509_crt.h>
-
-#include "core/base/buf.h"
 #include "core/base/clock.h"
 #include "core/base/mailbox.h"
-#include "core/pki.h"
+#include "core/tls_handshake.h"
 
 enum {
-    RECORD_BYTES_MAX = 16 << 10,
+    RECORDS_PER_READ = 4,
+    TEXT_BYTES = RECORDS_PER_READ * TLS_RECORD_TEXT_MAX,
+    SEALED_BYTES = RECORDS_PER_READ * TLS_RECORD_BYTES_MAX,
     PUMP_ROUNDS_MAX = 2,
     EVENTS_MAX = 128,
     DEADLINE_CHECK_MS = 500,
-    ORGANIZATIONS_MAX = AUTH_GROUPS_MAX,
 };
 
 enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_LINGER, TLS_DEAD };
@@ -62,24 +57,27 @@ struct waiting {
 struct tls_connection {
     struct tls *tls;
     enum tls_state state;
-    int socket_fd, plain_fd; /* plain_fd -1: before the handshake is done */
-    mbedtls_ssl_context ssl;
+    int socket_fd, plain_fd;         /* plain_fd -1: before the handshake is done */
+    struct tls_handshake *handshake; /* NULL: done with it */
+    struct tls_record_key from_client, to_client;
     tls_plain_fn *on_plain;
     void *user;
-    int64_t deadline_ms; /* of a handshake, a linger, or the last bytes when plain_gone */
-    struct waiting up, down;
-    bool client_ended, plain_ended; /* no more comes from there */
-    bool plain_told, client_told;   /* and the other side knows */
-    bool plain_gone;                /* nobody reads there any more */
-    bool in_line;                   /* waits for another pump */
+    int64_t deadline_ms;    /* of a handshake, a linger, or the last bytes when plain_gone */
+    struct waiting partial; /* the beginning of a record from the client */
+    struct waiting up;      /* opened */
+    struct waiting down;    /* sealed */
+    bool socket_readable, plain_readable; /* may have something to read */
+    bool socket_hung_up, plain_hung_up;   /* and an end behind it, which raises no further event */
+    bool client_ended, plain_ended;       /* no more comes from there */
+    bool plain_told, client_told;         /* and the other side knows */
+    bool goodbye_sealed;                  /* close_notify is on its way to the client */
+    bool plain_gone;                      /* nobody reads there any more */
+    bool in_line;                         /* waits for another pump */
     struct tls_connection *prev, *next, *next_in_line, *next_dead;
 };
 
 struct tls {
-    const struct auth *auth;
-    mbedtls_ssl_config config;
-    mbedtls_x509_crt ca, certificate;
-    mbedtls_pk_context key;
+    struct tls_handshakes *handshakes;
     struct mailbox *accepted; /* struct tls_connection */
     int epoll_fd, control_fd;
     pthread_t thread;
@@ -88,34 +86,14 @@ struct tls {
 
     /* The thread's own. */
     struct tls_connection *connections;
-    struct tls_connection *line_head, **line_tail; /* pumped again before the next wait */
-    struct tls_connection *dead;                   /* freed when no event can name them */
-    char scratch[RECORD_BYTES_MAX];
+    struct tls_connection *line_head, **line_tail;  /* pumped again before the next wait */
+    struct tls_connection *dead;                    /* freed when no event can name them */
+    uint8_t text[TEXT_BYTES], sealed[SEALED_BYTES]; /* scratch */
 
     pthread_mutex_t lock; /* guards detach */
     pthread_cond_t detached;
     void *detach; /* the user whose handshakes are to be closed; NULL: none */
 };
-
-/* ---- sockets under mbedTLS ---- */
-
-static int socket_send(void *user, const unsigned char *data, size_t len) {
-    const struct tls_connection *c = user;
-    ssize_t n = send(c->socket_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n >= 0)
-        return (int)n;
-    return errno == EAGAIN || errno == EINTR ? MBEDTLS_ERR_SSL_WANT_WRITE
-                                             : MBEDTLS_ERR_NET_CONN_RESET;
-}
-
-static int socket_receive(void *user, unsigned char *data, size_t len) {
-    const struct tls_connection *c = user;
-    ssize_t n = recv(c->socket_fd, data, len, MSG_DONTWAIT);
-    if (n >= 0)
-        return (int)n;
-    return errno == EAGAIN || errno == EINTR ? MBEDTLS_ERR_SSL_WANT_READ
-                                             : MBEDTLS_ERR_NET_CONN_RESET;
-}
 
 /* ---- life of a connection ---- */
 
@@ -161,7 +139,8 @@ static void bury_dead(struct tls *t) {
             continue;
         }
         *at = c->next_dead;
-        mbedtls_ssl_free(&c->ssl);
+        tls_handshake_destroy(c->handshake);
+        free(c->partial.data);
         free(c->up.data);
         free(c->down.data);
         free(c);
@@ -187,45 +166,10 @@ static void linger(struct tls_connection *c) {
     c->deadline_ms = clock_mono_ms() + TLS_LINGER_SECONDS * 1000;
 }
 
-/* ---- the client's name ---- */
-
-/* Copies a name's text; false when it does not fit or holds a NUL (two readers would differ). */
-static bool name_text(const mbedtls_x509_name *n, char out[AUTH_NAME_BYTES_MAX]) {
-    if (!n->val.len || n->val.len >= AUTH_NAME_BYTES_MAX || memchr(n->val.p, '\0', n->val.len))
-        return false;
-    memcpy(out, n->val.p, n->val.len);
-    out[n->val.len] = '\0';
-    return true;
-}
-
-static bool client_identity(struct tls_connection *c, struct auth_identity *ret_identity) {
-    const mbedtls_x509_crt *cert = mbedtls_ssl_get_peer_cert(&c->ssl);
-    if (!cert || mbedtls_ssl_get_verify_result(&c->ssl))
-        return false;
-    char common_name[AUTH_NAME_BYTES_MAX] = "";
-    char texts[ORGANIZATIONS_MAX][AUTH_NAME_BYTES_MAX];
-    const char *organizations[ORGANIZATIONS_MAX];
-    size_t num_organizations = 0;
-    for (const mbedtls_x509_name *n = &cert->subject; n; n = n->next) {
-        if (!MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &n->oid)) {
-            if (!name_text(n, common_name))
-                return false;
-        } else if (!MBEDTLS_OID_CMP(MBEDTLS_OID_AT_ORGANIZATION, &n->oid) &&
-                   num_organizations < ORGANIZATIONS_MAX) {
-            if (!name_text(n, texts[num_organizations]))
-                return false;
-            organizations[num_organizations] = texts[num_organizations];
-            num_organizations++;
-        }
-    }
-    auth_certificate_identity(organizations, num_organizations, common_name, ret_identity);
-    return !ret_identity->anonymous;
-}
-
 /* ---- copying ---- */
 
 /* Keeps what could not be written. */
-static void waiting_put(struct waiting *w, const char *data, size_t len, size_t sent) {
+static void waiting_put(struct waiting *w, const void *data, size_t len, size_t sent) {
     w->data = mem_dup(data, len);
     w->len = len;
     w->sent = sent;
@@ -243,13 +187,91 @@ static void set_plain_gone(struct tls_connection *c) {
 }
 
 /* Writes to the plain side; gives how much went, and notes when nobody reads there. */
-static size_t plain_write(struct tls_connection *c, const char *data, size_t len) {
+static size_t plain_write(struct tls_connection *c, const void *data, size_t len) {
     ssize_t n = send(c->plain_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0)
         return (size_t)n;
     if (errno != EAGAIN && errno != EINTR)
         set_plain_gone(c);
     return 0;
+}
+
+/* Sends sealed bytes; gives how many went. */
+static size_t socket_write(struct tls_connection *c, const void *data, size_t len) {
+    ssize_t n = send(c->socket_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n >= 0)
+        return (size_t)n;
+    if (errno != EAGAIN && errno != EINTR)
+        kill(c);
+    return 0;
+}
+
+/* Sends, and keeps what does not go. Nothing else waits. */
+static void socket_write_all(struct tls_connection *c, const void *data, size_t len) {
+    size_t sent = socket_write(c, data, len);
+    if (sent < len && c->state == TLS_OPEN)
+        waiting_put(&c->down, data, len, sent);
+}
+
+/* Ends the connection with a reason. It is told only between two records, and only if it goes. */
+static void fail(struct tls_connection *c, int alert) {
+    const uint8_t text[] = {TLS_ALERT_FATAL, (uint8_t)alert};
+    uint8_t record[sizeof(text) + TLS_RECORD_OVERHEAD];
+    if (!c->down.len) {
+        size_t len = tls_record_seal(&c->to_client, TLS_RECORD_ALERT, text, sizeof(text), record);
+        socket_write(c, record, len);
+    }
+    kill(c);
+}
+
+/* What is not data. Zero, or the alert to end with. */
+static int take_control(struct tls_connection *c, enum tls_record_type type, const uint8_t *text,
+                        size_t len) {
+    if (type != TLS_RECORD_ALERT)
+        return TLS_ALERT_UNEXPECTED_MESSAGE; /* there is no second handshake */
+    if (len != 2)
+        return TLS_ALERT_DECODE_ERROR;
+    if (text[1] == TLS_ALERT_CLOSE_NOTIFY || text[0] != TLS_ALERT_WARNING)
+        c->client_ended = true;
+    return 0;
+}
+
+/* Opens the whole records among len bytes and moves their text together, to the front. Gives its
+ * length and where the rest begins. A wrong record ends the connection. */
+static size_t open_records(struct tls_connection *c, uint8_t *data, size_t len, size_t *ret_rest) {
+    size_t at = 0, num_text = 0;
+    int alert = 0;
+    while (!alert && !c->client_ended) {
+        int length = tls_record_length(data + at, len - at);
+        if (length < 0)
+            alert = -length;
+        if (length <= 0 || (size_t)length > len - at)
+            break;
+        enum tls_record_type type;
+        uint8_t *text;
+        size_t text_len;
+        alert =
+            tls_record_open(&c->from_client, data + at, (size_t)length, &type, &text, &text_len);
+        at += (size_t)length;
+        if (!alert && type != TLS_RECORD_DATA) {
+            alert = take_control(c, type, text, text_len);
+        } else if (!alert) {
+            memmove(data + num_text, text, text_len);
+            num_text += text_len;
+        }
+    }
+    if (alert)
+        fail(c, alert);
+    *ret_rest = at;
+    return num_text;
+}
+
+/* More bytes from a side that is watched by edges; a short read means that it is empty now. */
+static ssize_t read_some(int fd, uint8_t *data, size_t room, bool hung_up, bool *readable) {
+    ssize_t n = recv(fd, data, room, MSG_DONTWAIT);
+    if ((n < 0 && errno == EAGAIN) || (n > 0 && (size_t)n < room && !hung_up))
+        *readable = false;
+    return n;
 }
 
 /* Client to plain. True: something moved. */
@@ -268,69 +290,89 @@ static bool copy_up(struct tls_connection *c) {
         c->plain_told = true;
         return false;
     }
-    char *scratch = c->tls->scratch;
-    int n = mbedtls_ssl_read(&c->ssl, (unsigned char *)scratch, RECORD_BYTES_MAX);
-    if (n == MBEDTLS_ERR_SSL_WANT_READ || n == MBEDTLS_ERR_SSL_WANT_WRITE)
+    if (!c->socket_readable)
+        return false;
+    uint8_t *data = c->tls->sealed;
+    size_t len = c->partial.len;
+    ssize_t n = read_some(c->socket_fd, data + len, SEALED_BYTES - len, c->socket_hung_up,
+                          &c->socket_readable);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n <= 0) {
-        /* close_notify, or a FIN without one, or a broken record. */
-        c->client_ended = true;
-        if (n && n != MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY && n != MBEDTLS_ERR_SSL_CONN_EOF)
+        c->client_ended = true; /* a FIN without close_notify counts as one */
+        if (n < 0)
             kill(c);
         return true;
     }
+    if (len)
+        memcpy(data, c->partial.data, len);
+    waiting_clear(&c->partial);
+    len += (size_t)n;
+    size_t rest;
+    size_t num_text = open_records(c, data, len, &rest);
+    if (c->state != TLS_OPEN)
+        return true;
+    if (rest < len && !c->client_ended)
+        waiting_put(&c->partial, data + rest, len - rest, 0);
     if (c->plain_gone)
         return true; /* thrown away */
-    size_t sent = plain_write(c, scratch, (size_t)n);
-    if (sent < (size_t)n && !c->plain_gone)
-        waiting_put(w, scratch, (size_t)n, sent);
+    size_t sent = num_text ? plain_write(c, data, num_text) : 0;
+    if (sent < num_text && !c->plain_gone)
+        waiting_put(w, data, num_text, sent);
     return true;
 }
 
-/* Gives bytes to mbedTLS. False: it wants to be asked again with the same ones, or broke. */
-static bool ssl_write_some(struct tls_connection *c, const char *data, size_t len, size_t *sent) {
-    while (*sent < len) {
-        int n = mbedtls_ssl_write(&c->ssl, (const unsigned char *)data + *sent, len - *sent);
-        if (n == MBEDTLS_ERR_SSL_WANT_WRITE || n == MBEDTLS_ERR_SSL_WANT_READ)
-            return false;
-        if (n < 0) {
-            kill(c);
-            return false;
-        }
-        *sent += (size_t)n;
+/* All of the text, in records. Gives the bytes in t->sealed. */
+static size_t seal_text(struct tls_connection *c, const uint8_t *text, size_t len) {
+    size_t out = 0;
+    for (size_t at = 0; at < len; at += TLS_RECORD_TEXT_MAX) {
+        size_t part = len - at < TLS_RECORD_TEXT_MAX ? len - at : TLS_RECORD_TEXT_MAX;
+        out +=
+            tls_record_seal(&c->to_client, TLS_RECORD_DATA, text + at, part, c->tls->sealed + out);
     }
-    return true;
+    return out;
+}
+
+static void say_goodbye(struct tls_connection *c) {
+    static const uint8_t text[] = {TLS_ALERT_WARNING, TLS_ALERT_CLOSE_NOTIFY};
+    uint8_t record[sizeof(text) + TLS_RECORD_OVERHEAD];
+    if (!c->goodbye_sealed) {
+        c->goodbye_sealed = true;
+        socket_write_all(
+            c, record,
+            tls_record_seal(&c->to_client, TLS_RECORD_ALERT, text, sizeof(text), record));
+    }
+    if (c->state == TLS_OPEN && !c->down.len && !c->client_told) {
+        c->client_told = true;
+        shutdown(c->socket_fd, SHUT_WR);
+    }
 }
 
 /* Plain to client. True: something moved. */
 static bool copy_down(struct tls_connection *c) {
     struct waiting *w = &c->down;
     if (w->len) {
-        size_t before = w->sent;
-        if (ssl_write_some(c, w->data, w->len, &w->sent)) {
+        size_t n = socket_write(c, w->data + w->sent, w->len - w->sent);
+        w->sent += n;
+        if (w->sent == w->len)
             waiting_clear(w);
-            return true;
-        }
-        return c->state == TLS_OPEN && w->sent > before;
+        return n > 0;
     }
     if (c->plain_ended) {
-        if (!c->client_told && mbedtls_ssl_close_notify(&c->ssl) != MBEDTLS_ERR_SSL_WANT_WRITE) {
-            c->client_told = true;
-            shutdown(c->socket_fd, SHUT_WR);
-        }
+        say_goodbye(c);
         return false;
     }
-    char *scratch = c->tls->scratch;
-    ssize_t n = recv(c->plain_fd, scratch, RECORD_BYTES_MAX, MSG_DONTWAIT);
+    if (!c->plain_readable)
+        return false;
+    ssize_t n =
+        read_some(c->plain_fd, c->tls->text, TEXT_BYTES, c->plain_hung_up, &c->plain_readable);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n <= 0) {
         c->plain_ended = true;
         return true;
     }
-    size_t sent = 0;
-    if (!ssl_write_some(c, scratch, (size_t)n, &sent) && c->state == TLS_OPEN)
-        waiting_put(w, scratch, (size_t)n, sent);
+    socket_write_all(c, c->tls->sealed, seal_text(c, c->tls->text, (size_t)n));
     return true;
 }
 
@@ -356,7 +398,7 @@ static void pump_open(struct tls_connection *c) {
 
 static void pump_linger(struct tls_connection *c) {
     for (int round = 0; round < PUMP_ROUNDS_MAX; round++) {
-        ssize_t n = recv(c->socket_fd, c->tls->scratch, RECORD_BYTES_MAX, MSG_DONTWAIT);
+        ssize_t n = recv(c->socket_fd, c->tls->text, TEXT_BYTES, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
@@ -386,21 +428,25 @@ static void open_plain(struct tls_connection *c) {
     c->plain_fd = pair[0];
     watch(c->tls, c->plain_fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, (uintptr_t)c | PLAIN_BIT);
     set_state(c, TLS_OPEN);
+    c->socket_readable = true; /* the event of what came with the handshake's end is spent */
     struct auth_identity identity;
-    bool known = client_identity(c, &identity);
+    bool known = tls_handshake_identity(c->handshake, &identity);
+    tls_handshake_keys(c->handshake, &c->from_client, &c->to_client);
+    tls_handshake_destroy(steal(c->handshake));
     c->on_plain(c->user, pair[1], c->socket_fd, known ? &identity : NULL);
 }
 
 static void pump_handshake(struct tls_connection *c) {
-    int rc = mbedtls_ssl_handshake(&c->ssl);
-    if (rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE)
+    switch (tls_handshake_step(c->handshake)) {
+    case TLS_HANDSHAKE_WAITS:
         return;
-    if (rc) {
-        /* The alert that says why is written already; let it arrive. */
-        linger(c);
+    case TLS_HANDSHAKE_DONE:
+        open_plain(c);
+        return;
+    case TLS_HANDSHAKE_FAILED:
+        linger(c); /* lets the alert arrive */
         return;
     }
-    open_plain(c);
 }
 
 static void pump(struct tls_connection *c) {
@@ -413,16 +459,15 @@ static void pump(struct tls_connection *c) {
 }
 
 static void begin(struct tls *t, struct tls_connection *c) {
-    mbedtls_ssl_init(&c->ssl);
+    c->handshake = tls_handshake_create(t->handshakes, c->socket_fd);
     c->next = t->connections;
     if (c->next)
         c->next->prev = c;
     t->connections = c;
-    if (mbedtls_ssl_setup(&c->ssl, &t->config)) {
+    if (!c->handshake) {
         kill(c);
         return;
     }
-    mbedtls_ssl_set_bio(&c->ssl, c, socket_send, socket_receive, NULL);
     c->deadline_ms = clock_mono_ms() + TLS_HANDSHAKE_SECONDS * 1000;
     watch(t, c->socket_fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, (uintptr_t)c);
 }
@@ -476,7 +521,12 @@ static void on_event(struct tls *t, const struct epoll_event *ev) {
         return;
     }
     struct tls_connection *c = (void *)(uintptr_t)(ev->data.u64 & ~(uint64_t)PLAIN_BIT);
-    if ((ev->data.u64 & PLAIN_BIT) && (ev->events & EPOLLHUP))
+    bool plain = ev->data.u64 & PLAIN_BIT;
+    if (ev->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        *(plain ? &c->plain_hung_up : &c->socket_hung_up) = true;
+    if (ev->events & ~(uint32_t)EPOLLOUT)
+        *(plain ? &c->plain_readable : &c->socket_readable) = true;
+    if (plain && (ev->events & EPOLLHUP))
         set_plain_gone(c); /* its buffered bytes can still be read */
     if (!c->in_line)
         pump(c);
@@ -524,59 +574,13 @@ static void *tls_main(void *user) {
 
 /* ---- public ---- */
 
-static const int ciphersuites[] = {MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-                                   MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-                                   MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, 0};
-static const char *protocols[] = {"http/1.1", NULL};
-
-static enum errc configure(struct tls *t, struct error *err) {
-    const struct pki *p = auth_pki(t->auth);
-    int rc =
-        mbedtls_x509_crt_parse(&t->ca, (const unsigned char *)p->ca_cert, strlen(p->ca_cert) + 1);
-    rc = rc ? rc
-            : mbedtls_x509_crt_parse(&t->certificate, (const unsigned char *)p->server_cert,
-                                     strlen(p->server_cert) + 1);
-    size_t key_len = strlen(p->server_key) + 1;
-#if MBEDTLS_VERSION_MAJOR >= 3
-    rc = rc ? rc
-            : mbedtls_pk_parse_key(&t->key, (const unsigned char *)p->server_key, key_len, NULL, 0,
-                                   pki_random, NULL);
-#else
-    rc = rc ? rc
-            : mbedtls_pk_parse_key(&t->key, (const unsigned char *)p->server_key, key_len, NULL, 0);
-#endif
-    rc = rc ? rc
-            : mbedtls_ssl_config_defaults(&t->config, MBEDTLS_SSL_IS_SERVER,
-                                          MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
-    rc = rc ? rc : mbedtls_ssl_conf_own_cert(&t->config, &t->certificate, &t->key);
-    rc = rc ? rc : mbedtls_ssl_conf_alpn_protocols(&t->config, protocols);
-    if (rc) {
-        char text[128];
-        mbedtls_strerror(rc, text, sizeof(text));
-        return err_set(err, ERR_INTERNAL, "TLS: %s", text);
-    }
-    mbedtls_ssl_conf_rng(&t->config, pki_random, NULL);
-    mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
-    mbedtls_ssl_conf_authmode(&t->config, MBEDTLS_SSL_VERIFY_OPTIONAL);
-    mbedtls_ssl_conf_ciphersuites(&t->config, ciphersuites);
-    /* 1.2 exactly: 2.28 has nothing newer, and 3.x would need its PSA layer for 1.3. */
-    mbedtls_ssl_conf_min_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3,
-                                 MBEDTLS_SSL_MINOR_VERSION_3);
-    mbedtls_ssl_conf_max_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3,
-                                 MBEDTLS_SSL_MINOR_VERSION_3);
-    return OK;
-}
-
 static void tls_free(struct tls *t) {
     if (t->epoll_fd >= 0)
         close(t->epoll_fd);
     if (t->control_fd >= 0)
         close(t->control_fd);
     mailbox_destroy(t->accepted);
-    mbedtls_ssl_config_free(&t->config);
-    mbedtls_pk_free(&t->key);
-    mbedtls_x509_crt_free(&t->certificate);
-    mbedtls_x509_crt_free(&t->ca);
+    tls_handshakes_destroy(t->handshakes);
     pthread_cond_destroy(&t->detached);
     pthread_mutex_destroy(&t->lock);
     free(t);
@@ -584,18 +588,13 @@ static void tls_free(struct tls *t) {
 
 enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *err) {
     struct tls *t = mem_alloc(sizeof(*t));
-    t->auth = a;
     t->line_tail = &t->line_head;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->detached, NULL);
-    mbedtls_ssl_config_init(&t->config);
-    mbedtls_x509_crt_init(&t->ca);
-    mbedtls_x509_crt_init(&t->certificate);
-    mbedtls_pk_init(&t->key);
     t->accepted = mailbox_create(TLS_HANDSHAKES_MAX);
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     t->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    enum errc rc = configure(t, err);
+    enum errc rc = tls_handshakes_create(a, &t->handshakes, err);
     if (!rc && (t->epoll_fd < 0 || t->control_fd < 0))
         rc = err_errno(err, "TLS: epoll");
     if (!rc) {

@@ -1,5 +1,5 @@
-/* TLS: the sole user of mbedTLS on sockets. One epoll thread does handshakes and records for all
- * connections and hands the HTTP server the plain side of a socketpair. */
+/* TLS: one epoll thread does handshakes and records for all connections and hands the HTTP server
+ * the plain side of a socketpair. */
 #ifndef CORE_TLS_H
 #define CORE_TLS_H
 
@@ -15,7 +15,7 @@ enum {
     TLS_LINGER_SECONDS = 2, /* reading on after our side is closed, so that the last bytes arrive */
 };
 
-/* Certificates come from auth (server certificate, CA for optional client certificates). TLS 1.2+,
+/* Certificates come from auth (server certificate, CA for optional client certificates). TLS 1.2,
  * ALPN http/1.1. A client certificate is asked for, not required; one that our CA did not sign, or
  * that has expired, counts as none. */
 MUST_CHECK enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *err);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -117,8 +118,8 @@ static int parse_key(mbedtls_pk_context *key, const char *pem) {
 #endif
 }
 
-/* Connects and shakes hands; cert may be NULL. Gives mbedTLS' result. */
-static int client_open(struct client *c, const char *cert, const char *key) {
+/* Connects; cert may be NULL. */
+static void client_prepare(struct client *c, const char *cert, const char *key) {
     c->net.fd = dial();
     mbedtls_ssl_init(&c->ssl);
     mbedtls_ssl_config_init(&c->config);
@@ -140,6 +141,11 @@ static int client_open(struct client *c, const char *cert, const char *key) {
     assert_int_equal(mbedtls_ssl_setup(&c->ssl, &c->config), 0);
     assert_int_equal(mbedtls_ssl_set_hostname(&c->ssl, "localhost"), 0);
     mbedtls_ssl_set_bio(&c->ssl, &c->net, mbedtls_net_send, mbedtls_net_recv, NULL);
+}
+
+/* Connects and shakes hands. Gives mbedTLS' result. */
+static int client_open(struct client *c, const char *cert, const char *key) {
+    client_prepare(c, cert, key);
     return mbedtls_ssl_handshake(&c->ssl);
 }
 
@@ -254,6 +260,7 @@ static void large_bodies_pass_unchanged_both_ways(void **state) {
     AUTO_BUF in = BUF_INIT;
     while (client_receive(&c, &in)) {}
     client_close(&c);
+    assert_non_null(in.data);
     const char *body = strstr(in.data, "\r\n\r\n") + 4;
     for (unsigned i = 0; *body; i++) {
         char number[16];
@@ -298,7 +305,71 @@ static void stream_notices_that_the_client_left(void **state) {
     }
 }
 
+/* Sends byte by byte, so that most reads of the server end within a record. */
+static int send_a_byte(void *user, const unsigned char *data, size_t len) {
+    return mbedtls_net_send(user, data, 1);
+}
+
+static struct buf heap;
+static int heap_up(void *user, const unsigned char *data, size_t len) {
+    buf_append(&heap, data, len);
+    return (int)len;
+}
+
+static void records_arrive_in_pieces_and_in_heaps(void **state) {
+    static const int aes256[] = {MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, 0};
+    static const char request[] = "GET /whoami HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    for (int heaped = 0; heaped < 2; heaped++) {
+        struct client c;
+        client_prepare(&c, NULL, NULL);
+        mbedtls_ssl_conf_ciphersuites(&c.config, aes256);
+        assert_int_equal(mbedtls_ssl_handshake(&c.ssl), 0);
+        int on = 1;
+        setsockopt(c.net.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        mbedtls_ssl_set_bio(&c.ssl, &c.net, heaped ? heap_up : send_a_byte, mbedtls_net_recv, NULL);
+        for (size_t i = 0; i < sizeof(request) - 1; i++)
+            client_send(&c, request + i, 1); /* a record each */
+        if (heaped)
+            assert_int_equal(send(c.net.fd, heap.data, heap.len, MSG_NOSIGNAL), heap.len);
+        AUTO_BUF in = BUF_INIT;
+        while (client_receive(&c, &in)) {}
+        client_close(&c);
+        assert_non_null(in.data);
+        assert_non_null(strstr(in.data, "anonymous=1"));
+    }
+    buf_deinit(&heap);
+}
+
 /* ---- clients that do harm ---- */
+
+static void a_wrong_record_ends_the_connection(void **state) {
+    static const struct {
+        char bytes[29];
+        size_t len;
+    } wrong[] = {
+        {"\x17\x03\x03\x00\x18", 29}, /* zeros: the tag is not theirs */
+        {"\x17\x03\x03\xff\xff", 5},  /* longer than any */
+        {"GET / HTTP/1.1\r\n\r\n", 18},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct client c;
+        assert_int_equal(client_open(&c, NULL, NULL), 0);
+        assert_int_equal(send(c.net.fd, wrong[i].bytes, wrong[i].len, MSG_NOSIGNAL), wrong[i].len);
+        unsigned char data[64];
+        assert_int_equal(mbedtls_ssl_read(&c.ssl, data, sizeof(data)),
+                         MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
+        client_close(&c);
+    }
+}
+
+static void there_is_no_second_handshake(void **state) {
+    struct client c;
+    client_prepare(&c, NULL, NULL);
+    mbedtls_ssl_conf_renegotiation(&c.config, MBEDTLS_SSL_RENEGOTIATION_ENABLED);
+    assert_int_equal(mbedtls_ssl_handshake(&c.ssl), 0);
+    assert_int_equal(mbedtls_ssl_renegotiate(&c.ssl), MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
+    client_close(&c);
+}
 
 static void bad_clients_cost_others_nothing(void **state) {
     int garbage = dial(), silent = dial(), cut = dial(), half = dial();
@@ -436,6 +507,9 @@ int main(void) {
         cmocka_unit_test(large_bodies_pass_unchanged_both_ways),
         cmocka_unit_test(oversized_upload_reads_413),
         cmocka_unit_test(stream_notices_that_the_client_left),
+        cmocka_unit_test(records_arrive_in_pieces_and_in_heaps),
+        cmocka_unit_test(a_wrong_record_ends_the_connection),
+        cmocka_unit_test(there_is_no_second_handshake),
         cmocka_unit_test(bad_clients_cost_others_nothing),
         cmocka_unit_test(many_clients_at_once),
         cmocka_unit_test(stop_closes_handshakes_and_streams),

@@ -33,6 +33,7 @@ BEHIND = {
     r"sqlite3\.h": r"core/store_\w+\.[ch]",
     r"yaml\.h": r"core/base/yaml\.c",
     r"mbedtls/.*": r"core/(tls|pki|auth|seal)\w*\.[ch]",
+    r"nettle/.*": r"core/tls_record\.[ch]",
     r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*)\.[ch]",
     r"utf8proc\.h": r"engine/\w+\.[ch]",
     r"curl/.*": r"api/upstream\w*\.[ch]|core/control/fetch\.c",
