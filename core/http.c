@@ -185,16 +185,20 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
         return;
     if (x->begun) {
         http_front_release(x);
-        repeat_end_of_connection(x->on->fd);
+        if (!x->upgraded) /* written in this thread */
+            repeat_end_of_connection(x->on->fd);
     }
     pthread_mutex_lock(&x->lock);
     x->connection = NULL;
     x->gone = true;
+    bool upgraded = x->upgraded;
     int status = x->status;
     bool complete =
         why == MHD_REQUEST_TERMINATED_COMPLETED_OK && x->stream_length != MHD_SIZE_UNKNOWN;
     pthread_mutex_unlock(&x->lock);
-    if (!complete) /* a complete sized stream: the owner is about to end it by itself */
+    if (!upgraded)
+        http_exchange_not_upgraded(x);
+    if (!complete && !upgraded) /* a complete sized stream: its owner is about to end it */
         http_exchange_call(x, HTTP_DUE_GONE);
     log_debug("http request", "method=%s path=%s status=%d request=%s ms=%.1f", x->method,
               x->raw_path, status, x->request_id, (double)(clock_mono_ns() - x->start_ns) / 1e6);
@@ -397,8 +401,8 @@ static void raise_open_files(uint32_t connections_max) {
 
 static struct MHD_Daemon *start_daemon(struct http_server *s) {
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
-            MHD_USE_ERROR_LOG,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
+            MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_THREAD_POOL_SIZE,

@@ -7,9 +7,9 @@
  *
  * An exchange is one request and its answer. The handler gets it with the whole body read (bounded
  * by body_bytes_max: a larger one is answered 413 before the handler runs). Exactly one of
- * http_reply*() or http_stream_begin() must be called for it, once; then (for a stream)
- * http_stream_end() once. After that call the exchange is gone: do not touch it. Everything that
- * the accessors return is borrowed until then.
+ * http_reply*(), http_stream_begin() or http_upgrade() must be called for it, once; then (for a
+ * stream) http_stream_end() or (for an upgrade) http_upgrade_end() once. After that call the
+ * exchange is gone: do not touch it. Everything that the accessors return is borrowed until then.
  *
  * Client gone: parked connections are watched for hang-up; http_stream_write() gives false once the
  * client is gone, and on_gone() is called once (from a server thread) as soon as the server knows.
@@ -153,6 +153,27 @@ void http_stream_end(struct http_exchange *x); /* the last call; what was writte
 /* As http_stream_end, but the connection is then cut, so that the client sees that it is
  * incomplete. */
 void http_stream_abort(struct http_exchange *x);
+
+/* Leaving HTTP. Answers 101 with `protocol` in the header Upgrade (and what was set before); when
+ * the answer is on its way, fn gets the connection's socket, non-blocking, and the bytes that the
+ * client has sent behind its request (borrowed for the call). With TLS it is the plain side.
+ *
+ * fn is called exactly once, in a server thread or, when the client has left already, before
+ * http_upgrade() returns; it must not block. It takes fd; -1: the client left, or the server stops,
+ * and there is no connection. From then on the connection is nobody's but fn's: nothing here
+ * watches it, gives it ticks, counts it against connections_max, or ends it, and
+ * http_server_stop() does not wait for it.
+ *
+ * The exchange (the request, its arena, its observer) stays the owner's until http_upgrade_end(),
+ * which he calls from any thread, in or after fn. */
+typedef void http_upgraded_fn(struct http_exchange *x, int fd, const void *early, size_t early_len,
+                              void *user);
+void http_upgrade(struct http_exchange *x, const char *protocol, http_upgraded_fn *fn, void *user);
+void http_upgrade_end(struct http_exchange *x);
+
+/* Does a header that is a list of words (Connection, Upgrade) have this one? In any case of its
+ * letters; in any of several headers of the name. */
+bool http_header_has_word(const struct http_exchange *x, const char *name, const char *word);
 
 /* For exchanges kept for a plain reply: called once if the client leaves first; you still reply.
  * Set it in the handler, before the exchange is handed to another thread. */

@@ -14,6 +14,8 @@
  * that thread; afterwards nothing is called any more. */
 #include "core/http_internal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <strings.h>
@@ -180,6 +182,10 @@ static void add_headers(struct http_exchange *x, struct MHD_Response *r, const c
         if (MHD_add_response_header(r, f->name, f->value) != MHD_YES)
             log_debug("response header left out", "name=%s request=%s", f->name, x->request_id);
     MHD_add_response_header(r, "X-Request-Id", x->request_id);
+}
+
+/* Of answers after which the connection is still HTTP's. */
+static void add_last_headers(struct http_exchange *x, struct MHD_Response *r) {
     if (x->close || x->server->draining)
         MHD_add_response_header(r, "Connection", "close");
 }
@@ -187,7 +193,7 @@ static void add_headers(struct http_exchange *x, struct MHD_Response *r, const c
 /* Takes r; a server thread queues it. */
 static void answer(struct http_exchange *x, int status, struct MHD_Response *r) {
     if (x->observer.answered)
-        x->observer.answered(x, status, x->streaming, x->observer.user);
+        x->observer.answered(x, status, x->streaming || status == 101, x->observer.user);
     pthread_mutex_lock(&x->lock);
     ASSERT(!x->answered);
     x->answered = true;
@@ -204,6 +210,7 @@ static void reply(struct http_exchange *x, int status, const char *content_type,
     struct MHD_Response *r = MHD_create_response_from_buffer(len, body, mode);
     ASSERT(r);
     add_headers(x, r, content_type);
+    add_last_headers(x, r);
     answer(x, status, r);
 }
 
@@ -355,6 +362,7 @@ void http_stream_begin(struct http_exchange *x, int status, const char *content_
         x->stream_length, HTTP_HEADER_BYTES_MAX, read_stream, x, NULL);
     ASSERT(r);
     add_headers(x, r, content_type);
+    add_last_headers(x, r);
     pthread_mutex_lock(&x->lock);
     x->streaming = true;
     if (cb)
@@ -403,4 +411,59 @@ void http_stream_end(struct http_exchange *x) {
 
 void http_stream_abort(struct http_exchange *x) {
     let_go(x, true);
+}
+
+/* ---- leaving HTTP ---- */
+
+/* Gives the call that is owed, once; NULL afterwards. */
+static http_upgraded_fn *take_upgrade(struct http_exchange *x, bool upgraded) {
+    pthread_mutex_lock(&x->lock);
+    http_upgraded_fn *fn = steal(x->upgrade);
+    x->upgraded = upgraded;
+    pthread_mutex_unlock(&x->lock);
+    return fn;
+}
+
+void http_exchange_not_upgraded(struct http_exchange *x) {
+    http_upgraded_fn *fn = take_upgrade(x, false);
+    if (fn)
+        fn(x, -1, NULL, 0, x->upgrade_user);
+}
+
+/* The 101 is sent. libmicrohttpd closes its descriptor at once, and would refuse to stop before
+ * that; the owner gets a copy, so that neither has to wait for the other. */
+static void on_upgraded(void *user, struct MHD_Connection *connection, void *context,
+                        const char *early, size_t early_len, int fd,
+                        struct MHD_UpgradeResponseHandle *handle) {
+    struct http_exchange *x = user;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0)
+        fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
+    else
+        log_warn("cannot keep an upgraded connection", "request=%s errno=%d", x->request_id, errno);
+    http_upgraded_fn *fn = take_upgrade(x, true);
+    fn(x, copy, early, early_len, x->upgrade_user);
+    MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+}
+
+void http_upgrade(struct http_exchange *x, const char *protocol, http_upgraded_fn *fn, void *user) {
+    struct MHD_Response *r = MHD_create_response_for_upgrade(on_upgraded, x);
+    ASSERT(r);
+    http_set_header(x, "Upgrade", protocol);
+    add_headers(x, r, NULL);
+    pthread_mutex_lock(&x->lock);
+    bool left = !x->connection;
+    x->upgrade_user = user;
+    if (!left)
+        x->upgrade = fn;
+    pthread_mutex_unlock(&x->lock);
+    x->refs++; /* fn may end the exchange before answer() returns */
+    answer(x, 101, r);
+    if (left)
+        fn(x, -1, NULL, 0, user);
+    http_exchange_unref(x);
+}
+
+void http_upgrade_end(struct http_exchange *x) {
+    let_go(x, false);
 }

@@ -112,7 +112,10 @@ struct http_exchange {
     bool aborted; /* cut the connection when all is sent */
     bool refused; /* a write was refused; on_drained is owed */
     struct buf out;
-    size_t out_sent; /* bytes of out that libmicrohttpd has */
+    size_t out_sent;           /* bytes of out that libmicrohttpd has */
+    http_upgraded_fn *upgrade; /* owed one call */
+    void *upgrade_user;
+    bool upgraded; /* the connection is not ours any more */
     struct http_stream_callbacks cb;
     unsigned due;
     bool calling, gone_told;
@@ -137,6 +140,8 @@ void http_exchange_refuse(struct http_exchange *x, const struct error *err);
 void http_exchange_error_body(struct http_exchange *x, const struct error *err, struct buf *out);
 /* The client left (or the server stops): wakes the connection so that libmicrohttpd drops it. */
 void http_exchange_gone(struct http_exchange *x);
+/* The connection ends without an upgrade: tells the owner of one, if that is owed. */
+void http_exchange_not_upgraded(struct http_exchange *x);
 /* Runs the owner's callbacks that are due, unless another thread is at it: that one then does. */
 void http_exchange_call(struct http_exchange *x, unsigned due);
 

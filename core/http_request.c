@@ -305,6 +305,21 @@ const char *http_header(const struct http_exchange *x, const char *name) {
     return find_field(x->headers, name);
 }
 
+bool http_header_has_word(const struct http_exchange *x, const char *name, const char *word) {
+    static const char BETWEEN[] = " \t,";
+    size_t len = strlen(word);
+    for (const struct http_field *f = x->headers; f; f = f->next) {
+        const char *p = strcasecmp(f->name, name) ? "" : f->value;
+        while (*(p += strspn(p, BETWEEN))) {
+            size_t n = strcspn(p, BETWEEN);
+            if (n == len && !strncasecmp(p, word, n))
+                return true;
+            p += n;
+        }
+    }
+    return false;
+}
+
 const char *http_query(const struct http_exchange *x, const char *name) {
     for (const struct http_field *f = x->queries; f; f = f->next)
         if (!strcmp(f->name, name))

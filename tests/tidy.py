@@ -32,7 +32,7 @@ BEHIND = {
     r"zlib\.h": r"core/http_gzip\w*\.c",
     r"sqlite3\.h": r"core/store_\w+\.[ch]",
     r"yaml\.h": r"core/base/yaml\.c",
-    r"mbedtls/.*": r"core/(tls|pki|auth|seal)\w*\.[ch]",
+    r"mbedtls/.*": r"core/(tls|pki|auth|seal|websocket)\w*\.[ch]",
     r"nettle/.*": r"core/tls_record\.[ch]",
     r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*)\.[ch]",
     r"utf8proc\.h": r"engine/\w+\.[ch]",

@@ -153,7 +153,24 @@ def cel():
         yield json.loads(quoted, strict=False) + "\n" + selves[number % len(selves)]
 
 
-TARGETS = [patch, selector, apply, protobuf, yaml, accept, request, crd, cel]
+def masked(opcode, payload, fin=True, mask=b"\x37\xfa\x21\x3d"):
+    """A WebSocket frame as a client sends it."""
+    length = len(payload)
+    head = bytes([(128 if fin else 0) | opcode])
+    head += (bytes([128 | length]) if length < 126 else b"\xfe" + length.to_bytes(2, "big") if length < 65536
+             else b"\xff" + length.to_bytes(8, "big"))
+    return head + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+
+
+def websocket():
+    frames = [masked(1, b"text"), masked(2, b"\0stdin\n"), masked(2, bytes(300)), masked(2, bytes(70000)),
+              masked(9, b"ping"), masked(10, b""), masked(8, b"\x03\xe8bye"), masked(8, b""),
+              masked(2, b"a", fin=False) + masked(9, b"") + masked(0, b"b", fin=False) + masked(0, b"c")]
+    yield from (b"\x05" + f for f in frames)
+    yield b"\x20" + b"".join(frames)
+
+
+TARGETS = [patch, selector, apply, protobuf, yaml, accept, request, crd, cel, websocket]
 
 
 def main():
