@@ -21,6 +21,7 @@
 #include "core/control/control.h"
 #include "core/http.h"
 #include "core/node/usage.h"
+#include "core/node/running.h"
 #include "core/notify.h"
 #include "core/seal.h"
 #include "core/store.h"
@@ -52,6 +53,7 @@ struct daemon {
     struct store *store;
     struct podlog *podlog;
     struct usage *usage;
+    struct running_table *running;
     struct traffic *traffic;
     struct metrics *metrics; /* of gateway and control */
     struct kube *kube;
@@ -195,6 +197,7 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .watches_max = (uint32_t)c->api_watches_max,
                                 .podlog = d->podlog,
                                 .usage = d->usage,
+                                .running = d->running,
                                 .auth = d->auth,
                                 .admit = control_admit,
                                 .assign = admission_assign,
@@ -221,6 +224,7 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
 static enum errc start(struct daemon *d, struct error *err) {
     const struct config *c = &d->config;
     enum errc rc = start_store(d, err);
+    d->running = running_table_create();
     if (!rc)
         rc = start_kube(d, err);
     d->traffic = traffic_create();
@@ -240,6 +244,7 @@ static enum errc start(struct daemon *d, struct error *err) {
     struct control_options control = {.store = d->store,
                                       .podlog = d->podlog,
                                       .usage = d->usage,
+                                      .running = d->running,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
                                       .config = c,
@@ -269,6 +274,7 @@ static void stop(struct daemon *d) {
     auth_close(d->auth);
     traffic_destroy(d->traffic);
     metrics_destroy(d->metrics);
+    running_table_destroy(d->running);
     podlog_destroy(d->podlog);
     usage_destroy(d->usage);
     store_close(d->store);

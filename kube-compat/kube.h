@@ -15,6 +15,7 @@
 struct audit_options;
 struct kube;
 struct usage;
+struct running_table;
 
 /* Called on create and update, after validation: see control_admit(). */
 typedef enum errc kube_admit_fn(const char *group, const char *resource, json_t *object,
@@ -44,8 +45,10 @@ enum {
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
-    struct usage *usage;     /* NULL: metrics.k8s.io is empty */
-    const struct auth *auth; /* for tokens; NULL: none are made or known */
+    struct usage *usage;           /* NULL: metrics.k8s.io is empty */
+    const struct auth *auth;       /* for tokens; NULL: none are made or known */
+    struct running_table *running; /* what runs here; NULL: nothing that anybody can reach */
+    const struct auth *auth;       /* for tokens; NULL: none are made or known */
     kube_admit_fn *admit;
     kube_assign_fn *assign;
     kube_charge_fn *charge;

@@ -119,6 +119,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
                                      .homes_dir = config->host_pods_dir,
                                      .podlog = opt->podlog,
                                      .usage = opt->usage,
+                                     .running = opt->running,
                                      .on_change = replica_changed,
                                      .user = c};
     if (supervisor_create(&sup, &c->supervisor, err))

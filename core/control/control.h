@@ -16,11 +16,13 @@
 #include "core/store.h"
 
 struct control;
+struct running_table;
 
 struct control_options {
     struct store *store; /* borrowed, like all here, for the control's life */
     struct podlog *podlog;
-    struct usage *usage; /* NULL: what runs is not measured */
+    struct usage *usage;           /* NULL: what runs is not measured */
+    struct running_table *running; /* NULL: nobody looks at what runs */
     struct traffic *traffic;
     struct metrics *metrics; /* NULL: nothing is counted */
     const struct config *config;

@@ -256,22 +256,6 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
     return rc;
 }
 
-/* Where the program lies by the container's PATH; gives the name itself when it is not found, and
- * starting it then tells so. */
-static char *find_program(const json_t *container, const char *name) {
-    const char *path = env_value(container, "PATH", 4);
-    if (strchr(name, '/'))
-        return mem_strdup(name);
-    for (path = path ? path : SPAWN_USER_PATH; *path; path += *path == ':') {
-        size_t len = strcspn(path, ":");
-        AUTO_FREE char *file = mem_printf("%.*s/%s", (int)len, path, name);
-        if (len && !access(file, X_OK))
-            return steal(file);
-        path += len;
-    }
-    return mem_strdup(name);
-}
-
 /* What a host pod asks for and does not get. */
 static void host_warnings(const json_t *pod, const json_t *container, struct replica_command *c) {
     size_t n = 0;
@@ -304,7 +288,8 @@ static enum errc build_host(const json_t *pod, const json_t *container, struct w
                          "spec.containers[0].workingDir: \"%s\" is not an absolute path", work_dir);
     c->host = true;
     c->argv = mem_array(w->len + 1, sizeof(char *));
-    c->argv[0] = find_program(container, w->list[0]);
+    const char *path = env_value(container, "PATH", 4);
+    c->argv[0] = spawn_find_program(path ? path : SPAWN_USER_PATH, w->list[0]);
     for (size_t i = 1; i < w->len; i++)
         c->argv[i] = mem_strdup(w->list[i]);
     c->work_dir = mem_strdup(work_dir);

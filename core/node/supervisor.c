@@ -31,6 +31,7 @@
 #include "core/node/host_user.h"
 #include "core/node/probe.h"
 #include "core/node/process.h"
+#include "core/node/running.h"
 #include "core/node/spawn.h"
 
 enum {
@@ -66,6 +67,7 @@ struct supervisor {
     struct podlog *podlog;
     struct usage *usage;   /* NULL: nothing is measured */
     int64_t sample_due_ms; /* monotonic */
+    struct running_table *running;
     void (*on_change)(void *user, const char *uid);
     void *user;
     int epoll_fd;
@@ -170,6 +172,7 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     s->run_dir = mem_strdup(opt->run_dir);
     s->podlog = opt->podlog;
     s->usage = opt->usage;
+    s->running = opt->running;
     s->on_change = opt->on_change;
     s->user = opt->user;
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -253,6 +256,7 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     write_pid_file(s, r);
     if (now + USAGE_FIRST_MS < s->sample_due_ms)
         s->sample_due_ms = now + USAGE_FIRST_MS;
+    running_table_put(s->running, spec, r->pidfd);
     return OK;
 }
 
@@ -361,6 +365,7 @@ static void on_child_exit(struct supervisor *s, struct replica *r) {
     siginfo_t status = {0};
     if (waitid(P_PIDFD, (id_t)r->pidfd, &status, WEXITED | WNOHANG) || !status.si_pid)
         return;
+    running_table_remove(s->running, r->uid, r->container);
     kill(-r->state.pid, SIGKILL); /* what it started and left behind */
     if (r->user && !user_shared(s, r))
         host_user_end(r->user); /* also what has left the group */

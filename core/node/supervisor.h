@@ -12,6 +12,7 @@
 #include "core/node/podlog.h"
 #include "core/node/usage.h"
 
+struct running_table;
 struct supervisor;
 
 enum { SUPERVISOR_MESSAGE_BYTES_MAX = 4096 };
@@ -65,6 +66,7 @@ struct supervisor_options {
     const char *homes_dir; /* whatever is left in it goes when the supervisor starts; NULL: none */
     struct podlog *podlog; /* borrowed */
     struct usage *usage;   /* borrowed; NULL: what the replicas use is not measured */
+    struct running_table *running; /* borrowed; what runs is written there; NULL: nowhere */
     void (*on_change)(void *user,
                       const char *uid); /* phase changed; called from supervisor_poll() */
     void *user;
