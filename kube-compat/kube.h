@@ -46,7 +46,6 @@ struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
     struct usage *usage;           /* NULL: metrics.k8s.io is empty */
-    const struct auth *auth;       /* for tokens; NULL: none are made or known */
     struct running_table *running; /* what runs here; NULL: nothing that anybody can reach */
     const struct auth *auth;       /* for tokens; NULL: none are made or known */
     kube_admit_fn *admit;
