@@ -201,7 +201,7 @@ void validate_update(const struct kind *kind, const json_t *object, const json_t
     if (!kind->built_in)
         return;
     if (!strcmp(kind->kind, "Pod")) {
-        validate_pod_update(object, old, causes);
+        validate_pod_update(kind, object, old, causes);
     } else if (!strcmp(kind->kind, "Deployment") || !strcmp(kind->kind, "ReplicaSet")) {
         immutable(object, old, "spec.selector", causes);
     } else if (!strcmp(kind->kind, "Service")) {

@@ -3,7 +3,7 @@
 #ifndef KUBE_COMPAT_VALIDATE_PARTS_H
 #define KUBE_COMPAT_VALIDATE_PARTS_H
 
-#include "kube-compat/schema.h"
+#include "kube-compat/kinds.h"
 
 enum { VALIDATE_FIELD_BYTES_MAX = 512 };
 
@@ -15,7 +15,8 @@ void validate_labels(const json_t *labels, const char *field, json_t *causes);
 
 /* path: "spec", or "spec.template.spec" for that of a Deployment. */
 void validate_pod_spec(const json_t *spec, const char *path, json_t *causes);
-void validate_pod_update(const json_t *object, const json_t *old, json_t *causes);
+void validate_pod_update(const struct kind *kind, const json_t *object, const json_t *old,
+                         json_t *causes);
 
 void validate_service(const json_t *service, json_t *causes);
 

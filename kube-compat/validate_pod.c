@@ -8,6 +8,7 @@
 #include "core/object.h"
 #include "core/quantity.h"
 #include "kube-compat/names.h"
+#include "kube-compat/validate.h"
 
 enum { PATH_BYTES_MAX = 192, PORT_MAX = 65535 };
 
@@ -332,10 +333,14 @@ void validate_pod_spec(const json_t *spec, const char *path, json_t *causes) {
     json_decref(names);
 }
 
-/* A Pod's spec is fixed, but for images, tolerations that are added, and the deadline. */
-void validate_pod_update(const json_t *object, const json_t *old, json_t *causes) {
+/* A Pod's spec is fixed, but for images, tolerations that are added, and the deadline. A pod that a
+ * controller made lacks some defaults, which an update fills in: that is no change. */
+void validate_pod_update(const struct kind *kind, const json_t *object, const json_t *old,
+                         json_t *causes) {
     json_t *now = json_deep_copy(json_object_get(object, "spec"));
-    const json_t *was = json_object_get(old, "spec");
+    json_t *before_update = json_deep_copy(old);
+    defaults_apply(kind, before_update, NULL);
+    const json_t *was = json_object_get(before_update, "spec");
     static const char *const lists[] = {"containers", "initContainers"};
     for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
         const json_t *before = json_object_get(was, lists[l]);
@@ -363,5 +368,6 @@ void validate_pod_update(const json_t *object, const json_t *old, json_t *causes
                   "`spec.containers[*].image`,`spec.initContainers[*].image`,"
                   "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
                   "tolerations)");
+    json_decref(before_update);
     json_decref(now);
 }

@@ -250,6 +250,28 @@ static void what_is_immutable_stays(void **state) {
     json_decref(now);
 }
 
+/* Controllers write a pod as its template has it; who labels it later writes all defaults. */
+static void defaults_that_come_late_are_no_change(void **state) {
+    const struct kind *kind = kinds_find(kinds, "", "v1", "pods");
+    json_t *old =
+        parse("{\"spec\": {\"nodeName\": \"n\", \"containers\": [{\"name\": \"c\", \"image\": "
+              "\"i\", \"livenessProbe\": {\"httpGet\": {\"port\": 80}}}]}}");
+    json_t *now = json_deep_copy(old), *causes = json_array();
+    object_set(now, "metadata.labels", json_pack("{s:s}", "a", "b"));
+    defaults_apply(kind, now, old);
+    assert_false(json_equal(object_at(now, "spec"), object_at(old, "spec")));
+    validate_update(kind, now, old, causes);
+    AUTO_FREE char *got = causes_text(causes);
+    expect(got, "", "labelled");
+    causes = json_array();
+    object_set(now, "spec.hostNetwork", json_true());
+    validate_update(kind, now, old, causes);
+    AUTO_FREE char *changed = causes_text(causes);
+    assert_non_null(strstr(changed, "spec: Forbidden: pod updates may not change fields"));
+    json_decref(old);
+    json_decref(now);
+}
+
 static void deployments(void **state) {
     static const struct {
         const char *spec, *want;
@@ -332,6 +354,7 @@ int main(void) {
         cmocka_unit_test(data),
         cmocka_unit_test(data_has_a_bound),
         cmocka_unit_test(what_is_immutable_stays),
+        cmocka_unit_test(defaults_that_come_late_are_no_change),
         cmocka_unit_test(deployments),
         cmocka_unit_test(quotas_limits_budgets),
     };

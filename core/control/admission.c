@@ -1,5 +1,5 @@
-/* Admission in the order of the reference server: priority, limit ranges, then, on what has become
- * of the object, quotas. */
+/* Admission in the order of the reference server: account, priority, limit ranges, then, on what
+ * has become of the object, quotas. */
 #include "core/control/admission.h"
 
 #include <stdio.h>
@@ -37,10 +37,22 @@ static enum errc assign_limits(struct store *st, json_t *pod, struct error *err)
     return rc;
 }
 
+/* As the admission plugin ServiceAccount has it: whom the pod's processes speak as. */
+static void assign_service_account(json_t *pod) {
+    json_t *spec = json_object_get(pod, "spec");
+    const char *name = object_str(spec, "serviceAccountName");
+    if (!json_is_object(spec))
+        return;
+    if (!name || !*name)
+        json_object_set_new(spec, "serviceAccountName", json_string(name = "default"));
+    json_object_set_new(spec, "serviceAccount", json_string(name));
+}
+
 enum errc admission_assign(struct store *st, const char *group, const char *resource,
                            json_t *object, const json_t *old, struct error *err) {
     enum errc rc = OK;
     if (!strcmp(group, "core") && !strcmp(resource, "pods") && !old) {
+        assign_service_account(object);
         rc = priority_assign(st, object, err);
         if (!rc && object_namespace(object))
             rc = assign_limits(st, object, err);

@@ -56,6 +56,15 @@ static void refuses(struct fixture *f, const char *name, const char *spec, const
 #define WANTS(list)                                                                                \
     SPEC("\"containers\": [{\"name\": \"c\", \"resources\": {\"requests\": {" list "}}}]")
 
+static void a_pod_speaks_as_some_account(void **state) {
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+    json_t *plain = admit(f, pod("plain", BARE), &err);
+    json_t *robot = admit(f, pod("robot", SPEC("\"serviceAccountName\": \"robot\"")), &err);
+    assert_field(plain, "spec.serviceAccountName", "default");
+    assert_field(robot, "spec.serviceAccount", "robot");
+}
+
 static void a_class_gives_its_number_to_new_pods(void **state) {
     struct fixture *f = *state;
     struct error err = ERROR_INIT;
@@ -279,6 +288,7 @@ static void controllers_are_bound_too(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        FIXTURE_TEST(a_pod_speaks_as_some_account),
         FIXTURE_TEST(a_class_gives_its_number_to_new_pods),
         FIXTURE_TEST(one_class_is_the_default),
         cmocka_unit_test(limit_ranges_judge_every_bound),
