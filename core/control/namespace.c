@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "core/control/service.h"
+#include "core/control/api_service.h"
 
 enum { EMPTYING_POLL_MS = 500 };
 
@@ -171,21 +171,6 @@ enum errc namespace_reconcile(struct world *w, const char *name, struct error *e
     return finish(w, o, err);
 }
 
-static enum errc ensure_api_service(struct world *w, struct error *err) {
-    const char *colon = w->kube_address ? strrchr(w->kube_address, ':') : NULL;
-    int port = colon ? (int)strtol(colon + 1, NULL, 10) : 6443;
-    json_t *service = json_pack(
-        "{s:{s:s, s:s, s:{s:s, s:s}}, s:{s:s, s:s, s:[s], s:[{s:s, s:s, s:i, s:i}], s:s}, "
-        "s:{s:{}}}",
-        "metadata", "name", "kubernetes", "namespace", "default", "labels", "component",
-        "apiserver", "provider", "kubernetes", "spec", "type", "ClusterIP", "clusterIP",
-        SERVICE_API_ADDRESS, "clusterIPs", SERVICE_API_ADDRESS, "ports", "name", "https",
-        "protocol", "TCP", "port", 443, "targetPort", port, "sessionAffinity", "None", "status",
-        "loadBalancer");
-    ASSERT(service);
-    return ensure(w, KIND_SERVICE, service, err);
-}
-
 enum errc namespace_ensure_builtin(struct world *w, struct error *err) {
     static const char *const names[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -195,5 +180,5 @@ enum errc namespace_ensure_builtin(struct world *w, struct error *err) {
         if (ensure(w, KIND_NAMESPACE, ns, err))
             return err->code;
     }
-    return ensure_api_service(w, err);
+    return api_service_reconcile(w, err);
 }

@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#include "core/control/api_service.h"
 static const char SERVICE_NAME_LABEL[] = "kubernetes.io/service-name";
 
 /* Addresses. */
@@ -255,7 +256,7 @@ static enum errc put_endpoints(struct world *w, const json_t *service, const jso
     json_t *ready = json_array(), *unready = json_array(), *e;
     size_t i;
     json_array_foreach (json_object_get(view, "endpoints"), i, e) {
-        json_t *address = json_pack("{s:O, s:O}", "ip", object_at(e, "addresses.0"), "targetRef",
+        json_t *address = json_pack("{s:O, s:O*}", "ip", object_at(e, "addresses.0"), "targetRef",
                                     json_object_get(e, "targetRef"));
         json_t *node = json_object_get(e, "nodeName");
         if (node)
@@ -281,7 +282,15 @@ static enum errc put_endpoints(struct world *w, const json_t *service, const jso
                err);
 }
 
+enum errc service_write_endpoints(struct world *w, const json_t *service, const json_t *view,
+                                  struct error *err) {
+    enum errc rc = put_slice(w, service, view, err);
+    return rc ? rc : put_endpoints(w, service, view, err);
+}
+
 enum errc service_reconcile(struct world *w, const char *ns, const char *name, struct error *err) {
+    if (api_service_is(ns, name))
+        return api_service_reconcile(w, err);
     AUTO(store_object) o = world_get(w, KIND_SERVICE, ns, name);
     AUTO(store_object) space = world_get(w, KIND_NAMESPACE, NULL, ns);
     AUTO_STORE_LIST all = {0};
@@ -294,9 +303,7 @@ enum errc service_reconcile(struct world *w, const char *ns, const char *name, s
         pods[i] = all.items[i]->json;
     json_t *view = service_endpoints(o->json, pods, all.num_items);
     free(pods);
-    enum errc rc = put_slice(w, o->json, view, err);
-    if (!rc)
-        rc = put_endpoints(w, o->json, view, err);
+    enum errc rc = service_write_endpoints(w, o->json, view, err);
     json_decref(view);
     return rc;
 }

@@ -4,7 +4,7 @@
 
 #include "core/control/world.h"
 
-/* 127.96.0.0/16; 127.96.0.1 is the API server's (namespace.c). */
+/* 127.96.0.0/16; 127.96.0.1 is the API server's (api_service.h). */
 #define SERVICE_RANGE       "127.96."
 #define SERVICE_API_ADDRESS SERVICE_RANGE "0.1"
 
@@ -19,7 +19,10 @@ void service_warn(const json_t *service, json_t *warnings);
  * Gives an object. */
 json_t *service_endpoints(const json_t *service, const json_t *const *pods, size_t num_pods);
 
-/* Writes the EndpointSlice and the Endpoints of a service that selects pods. */
+/* Writes the EndpointSlice and the Endpoints of a service: view as service_endpoints() gives it. */
+MUST_CHECK enum errc service_write_endpoints(struct world *w, const json_t *service,
+                                             const json_t *view, struct error *err);
+/* The same for a service that selects pods, and for the API server's. */
 MUST_CHECK enum errc service_reconcile(struct world *w, const char *ns, const char *name,
                                        struct error *err);
 /* Looks at the services that select a pod with these labels. */

@@ -159,11 +159,30 @@ static void slices_follow_the_pods(void **state) {
     assert_int_equal(fixture_count(f, KIND_ENDPOINT_SLICE), slices - 1);
 }
 
+static void the_api_server_is_found_and_comes_back(void **state) {
+    struct fixture *f = *state;
+    fixture_pass(f);
+    assert_field(fixture_get(f, KIND_SERVICE, "kubernetes"), "spec.clusterIP", SERVICE_API_ADDRESS);
+    assert_field(fixture_get(f, KIND_ENDPOINTS, "kubernetes"), "subsets.0.addresses.0.ip",
+                 "127.0.0.1");
+    assert_int_field(fixture_get(f, KIND_ENDPOINTS, "kubernetes"), "subsets.0.ports.0.port", 6443);
+    fixture_delete(f, KIND_ENDPOINTS, "kubernetes", "Background", 0);
+    fixture_pass(f);
+    assert_field(fixture_get(f, KIND_ENDPOINTS, "kubernetes"), "subsets.0.ports.0.name", "https");
+    fixture_delete(f, KIND_SERVICE, "kubernetes", "Background", 0);
+    fixture_pass(f);
+    assert_int_field(fixture_get(f, KIND_SERVICE, "kubernetes"), "spec.ports.0.targetPort", 6443);
+    assert_field(fixture_get(f, KIND_ENDPOINTS, "kubernetes"), "subsets.0.ports.0.name", "https");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FIXTURE_TEST(addresses_are_unique_and_stay), FIXTURE_TEST(some_services_have_no_address),
-        cmocka_unit_test(warnings_by_table),         cmocka_unit_test(endpoints_by_pod),
+        FIXTURE_TEST(addresses_are_unique_and_stay),
+        FIXTURE_TEST(some_services_have_no_address),
+        cmocka_unit_test(warnings_by_table),
+        cmocka_unit_test(endpoints_by_pod),
         FIXTURE_TEST(slices_follow_the_pods),
+        FIXTURE_TEST(the_api_server_is_found_and_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
