@@ -10,6 +10,7 @@
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
+#include "core/control/pod_fields.h"
 #include "core/control/service.h"
 #include "core/quantity.h"
 #include "core/control/rollout.h"
@@ -17,7 +18,7 @@
 
 enum { ISVC_NAME_BYTES_MAX = 48 }; /* the label "isvc.NAME-predictor" has 63 at most */
 
-static const char PREDICTOR[] = "spec.predictor";
+static const char PREDICTOR[] = "spec.predictor", TEMPLATE[] = "spec.template.spec";
 
 /* What KServe's storage initializer knows, and what inferd adds: a plain path and embedded://. */
 static const char *const uri_schemes[] = {"gs://",
@@ -238,7 +239,8 @@ static enum errc check_strategy(const json_t *deployment, struct error *err) {
     return OK;
 }
 
-static enum errc admit_replicated(const json_t *o, const json_t *old, struct error *err) {
+static enum errc admit_replicated(const json_t *o, const json_t *old, json_t *warnings,
+                                  struct error *err) {
     const json_t *selector = object_at(o, "spec.selector");
     const json_t *labels = object_at(o, "spec.template.metadata.labels");
     if (not_negative(o, "spec.replicas", 0, err) ||
@@ -253,6 +255,9 @@ static enum errc admit_replicated(const json_t *o, const json_t *old, struct err
     if (old && !json_equal((json_t *)selector, object_at(old, "spec.selector")))
         return err_field(err, ERR_INVALID, "spec.selector",
                          "spec.selector: Invalid value: field is immutable");
+    const json_t *template = object_at(o, TEMPLATE);
+    if (!old || !json_equal((json_t *)template, object_at(old, TEMPLATE)))
+        pod_fields_ignored(template, TEMPLATE, warnings);
     return OK;
 }
 
@@ -271,6 +276,7 @@ static enum errc admit_pod(json_t *pod, const json_t *old, json_t *warnings, str
     }
     if (old)
         return OK;
+    pod_fields_ignored(json_object_get(pod, "spec"), "spec", warnings);
     if (json_array_size(containers) > 1)
         json_array_append_new(warnings, json_string("spec.containers: inferd runs the first "
                                                     "container of a pod only"));
@@ -285,7 +291,7 @@ enum errc control_admit(const char *group, const char *resource, json_t *object,
     if (!strcmp(resource, "inferenceservices"))
         return admit_isvc(object, warnings, err);
     if (!strcmp(resource, "deployments") || !strcmp(resource, "replicasets"))
-        return admit_replicated(object, old, err);
+        return admit_replicated(object, old, warnings, err);
     if (!strcmp(resource, "pods") && strcmp(group, "metrics.k8s.io") != 0)
         return admit_pod(object, old, warnings, err);
     if (!*group && !strcmp(resource, "services") && !old)

@@ -212,6 +212,44 @@ static int admit_file(const char *path) {
     return num;
 }
 
+static void what_a_pod_asks_for_in_vain_is_told(void **state) {
+    static const struct {
+        const char *spec, *warning; /* NULL: none */
+    } rows[] = {
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"nginx:1\"}]",
+         "containers[0].image: no runtime on this machine serves \"nginx:1\"; known are"},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}]", NULL},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"vllm/vllm-openai:v1\"}]", NULL},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}],\"volumes\":[{\"name\":\"v\","
+         "\"hostPath\":{\"path\":\"/\"}}]",
+         "volumes[0] \"v\" is not mounted: "},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}],\"volumes\":[{\"name\":\"v\","
+         "\"projected\":{\"sources\":[{\"serviceAccountToken\":{\"path\":\"t\"}}]}}]",
+         NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        AUTO_FREE char *pod = mem_printf("{\"spec\":{%s}}", rows[i].spec);
+        AUTO_FREE char *deployment = mem_printf(
+            "{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"1\"}},\"template\":{\"metadata\":"
+            "{\"labels\":{\"a\":\"1\"}},\"spec\":{%s}}}}",
+            rows[i].spec);
+        json_t *p = parse(pod), *d = parse(deployment), *warnings = json_array();
+        assert_int_equal(admit("pods", p, NULL, warnings, &err), OK);
+        assert_int_equal(admit("deployments", d, NULL, warnings, &err), OK);
+        assert_int_equal(json_array_size(warnings), rows[i].warning ? 2 : 0);
+        if (rows[i].warning && !warned(warnings, rows[i].warning))
+            fail_msg("%s: not told", rows[i].warning);
+        json_array_clear(warnings); /* who changes something else is not told again */
+        assert_int_equal(admit("pods", p, p, warnings, &err), OK);
+        assert_int_equal(admit("deployments", d, d, warnings, &err), OK);
+        assert_int_equal(json_array_size(warnings), 0);
+        json_decref(warnings);
+        json_decref(d);
+        json_decref(p);
+    }
+}
+
 static void kserves_samples_are_admitted(void **state) {
     static const char *const folders[] = {"samples", "samples-docs"};
     const char *shared = getenv("INFERD_SHARED");
@@ -241,6 +279,7 @@ int main(void) {
         cmocka_unit_test(fields_without_effect_are_told),
         cmocka_unit_test(a_plain_service_is_accepted_in_silence_and_its_container_named),
         cmocka_unit_test(deployments_must_select_their_own_pods),
+        cmocka_unit_test(what_a_pod_asks_for_in_vain_is_told),
         cmocka_unit_test(kserves_samples_are_admitted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

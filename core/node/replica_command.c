@@ -309,11 +309,10 @@ enum errc replica_command_make(const json_t *pod, const struct replica_command_o
     const char *image = object_str(container, "image");
     bool host = replica_command_is_host(pod);
     if (!host && (!image || !replica_command_image_known(image)))
-        return err_field(
-            err, ERR_INVALID, "spec.containers[0].image",
-            "spec.containers[0].image: no runtime on this machine serves \"%s\"; "
-            "known are vllm/vllm-openai, kserve/huggingfaceserver, inferd/engine, host",
-            image ? image : "");
+        return err_field(err, ERR_INVALID, "spec.containers[0].image",
+                         "spec.containers[0].image: no runtime on this machine serves \"%s\"; "
+                         "known are " REPLICA_KNOWN_IMAGES,
+                         image ? image : "");
     struct words *w = mem_alloc(sizeof(*w));
     struct replica_command c = {0};
     size_t skip = 0;

@@ -47,7 +47,8 @@ MUST_CHECK enum errc replica_command_make(const json_t *pod,
                                           struct replica_command *ret_cmd, struct error *err);
 void replica_command_deinit(struct replica_command *c);
 
-#define REPLICA_HOST_IMAGE "host"
+#define REPLICA_HOST_IMAGE   "host"
+#define REPLICA_KNOWN_IMAGES "vllm/vllm-openai, kserve/huggingfaceserver, inferd/engine, host"
 
 /* The pod's first container has the image `host`. */
 bool replica_command_is_host(const json_t *pod);

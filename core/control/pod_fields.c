@@ -1,0 +1,45 @@
+/* Whoever runs `kubectl create deployment web --image=nginx` is told at once, not by a pod that
+ * never gets ready. A row leaves this file in the change that gives the field its effect. */
+#include "core/control/pod_fields.h"
+
+#include "core/node/replica_command.h"
+#include "core/object.h"
+
+static void check_images(const json_t *spec, const char *path, json_t *warnings) {
+    size_t i;
+    json_t *c;
+    json_array_foreach (json_object_get(spec, "containers"), i, c) {
+        const char *image = object_str(c, "image");
+        if (!image || !*image || !strcmp(image, REPLICA_HOST_IMAGE) ||
+            replica_command_image_known(image))
+            continue;
+        json_array_append_new(
+            warnings, json_sprintf("%s.containers[%zu].image: no runtime on this machine serves "
+                                   "\"%.256s\"; known are " REPLICA_KNOWN_IMAGES,
+                                   path, i, image));
+    }
+}
+
+/* A ServiceAccount's token is asked for by clients that know nothing else to mount. */
+static bool is_token(const json_t *volume) {
+    return object_at(volume, "projected.sources.0.serviceAccountToken") != NULL;
+}
+
+static void check_volumes(const json_t *spec, const char *path, json_t *warnings) {
+    size_t i;
+    json_t *volume;
+    json_array_foreach (json_object_get(spec, "volumes"), i, volume) {
+        const char *name = object_str(volume, "name");
+        if (is_token(volume))
+            continue;
+        json_array_append_new(warnings,
+                              json_sprintf("%s.volumes[%zu] \"%.63s\" is not mounted: processes "
+                                           "see the machine's own files",
+                                           path, i, name ? name : ""));
+    }
+}
+
+void pod_fields_ignored(const json_t *spec, const char *path, json_t *warnings) {
+    check_images(spec, path, warnings);
+    check_volumes(spec, path, warnings);
+}
