@@ -261,6 +261,35 @@ void discovery_root(struct request *rq, bool core) {
         json_pack("{s:s, s:s, s:o}", "kind", "APIGroupList", "apiVersion", "v1", "groups", groups));
 }
 
+void discovery_paths(struct request *rq) {
+    static const char *const others[] = {
+        "/.well-known/openid-configuration",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    };
+    json_t *paths = json_pack("[s, s, s]", "/api", "/api/v1", "/apis");
+    json_t *items = aggregated_items(rq->kinds, false), *item, *v;
+    size_t i, k;
+    json_array_foreach (items, i, item) {
+        const char *group = object_str(item, "metadata.name");
+        json_array_append_new(paths, json_sprintf("/apis/%s", group));
+        json_array_foreach (json_object_get(item, "versions"), k, v) {
+            json_array_append_new(paths,
+                                  json_sprintf("/apis/%s/%s", group, object_str(v, "version")));
+        }
+    }
+    json_decref(items);
+    for (size_t o = 0; o < ARRAY_LEN(others); o++)
+        json_array_append_new(paths, json_string(others[o]));
+    reply_document(rq, "application/json", json_pack("{s:o}", "paths", paths));
+}
+
 bool discovery_handle(struct request *rq, const char *group, const char *version) {
     if (version) {
         json_t *resources = legacy_resources(rq->kinds, group, version);

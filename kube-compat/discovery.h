@@ -9,5 +9,7 @@
 void discovery_version(struct http_exchange *x);
 bool discovery_handle(struct request *rq, const char *group, const char *version);
 void discovery_root(struct request *rq, bool core);
+/* Answers /: the paths that there are. */
+void discovery_paths(struct request *rq);
 
 #endif

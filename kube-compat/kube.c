@@ -206,6 +206,27 @@ static enum errc no_such_verb(struct error *err) {
                    "the server does not allow this method on the requested resource");
 }
 
+/* Subresources that clients know and inferd has not: why, and what to do instead. */
+static enum errc no_such_subresource(const struct request *rq, struct error *err) {
+    static const struct {
+        const char *resource, *subresource, *advice;
+    } refused[] = {
+        {"pods", "ephemeralcontainers",
+         "inferd adds no containers to a pod that is there: read `kubectl logs` and `kubectl "
+         "describe`, or make another pod with the image host"},
+        {"pods", "binding", "inferd places pods itself"},
+        {"pods", "resize",
+         "what a pod may use is set when it is made: change its owner's template"},
+    };
+    for (size_t i = 0; rq->kind->built_in && i < ARRAY_LEN(refused); i++) {
+        if (!strcmp(rq->kind->plural, refused[i].resource) &&
+            !strcmp(rq->subresource, refused[i].subresource))
+            return err_set(err, ERR_METHOD, "%s/%s: %s", refused[i].resource,
+                           refused[i].subresource, refused[i].advice);
+    }
+    return no_such_path(err);
+}
+
 /* Subresources. OK: answered. */
 static enum errc serve_subresource(struct request *rq, struct error *err) {
     const char *sub = rq->subresource, *verb = rq->verb;
@@ -247,7 +268,7 @@ static enum errc serve_subresource(struct request *rq, struct error *err) {
         tokens_request(rq);
         return OK;
     }
-    return no_such_path(err);
+    return no_such_subresource(rq, err);
 }
 
 /* The verbs of a kind. OK: answered. */
@@ -409,6 +430,16 @@ static enum errc serve_api(struct request *rq, const struct target *t, struct er
     return rq->kind ? serve_kind(rq, err) : no_such_path(err);
 }
 
+/* With ?verbose in the form that people who look by hand know. */
+static void serve_health(struct request *rq, const char *path) {
+    AUTO_BUF text = BUF_INIT;
+    if (http_query(rq->x, "verbose"))
+        buf_printf(&text, "[+]ping ok\n%s check passed\n", path + 1);
+    else
+        buf_puts(&text, "ok");
+    http_reply(rq->x, 200, "text/plain; charset=utf-8", text.data, text.len);
+}
+
 static void serve_metrics(struct request *rq) {
     AUTO_BUF text = BUF_INIT;
     metrics_write(rq->kube->metrics, &text);
@@ -419,12 +450,16 @@ static void serve_metrics(struct request *rq) {
 /* Everything that is not a resource. OK: answered. */
 static enum errc serve_path(struct request *rq, const char *path, struct error *err) {
     if (authz_is_public(path)) {
-        http_reply(rq->x, 200, "text/plain; charset=utf-8", "ok", 2);
+        serve_health(rq, path);
         return OK;
     }
     enum errc code = authorize(rq, err);
     if (code)
         return code;
+    if (!strcmp(path, "/")) {
+        discovery_paths(rq);
+        return OK;
+    }
     if (!strcmp(path, "/metrics")) {
         serve_metrics(rq);
         return OK;

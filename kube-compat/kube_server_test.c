@@ -333,6 +333,16 @@ static void unknown_places_and_methods(void **state) {
     expect_status("GET", "/api/v1/namespaces/default/no", NULL, 404, "NotFound");
     expect_status("GET", CM "/absent", NULL, 404, "NotFound");
     expect_status("GET", CM "/a/b/c/d", NULL, 404, "NotFound");
+    expect_status("PATCH", "/api/v1/namespaces/default/pods/x/ephemeralcontainers", NULL, 405,
+                  "MethodNotAllowed");
+    expect_status("POST", "/api/v1/namespaces/default/pods/x/binding", "{}", 405,
+                  "MethodNotAllowed");
+    AUTO_ANSWER paths;
+    request("GET", "/", NULL, &paths);
+    assert_int_equal(paths.status, 200);
+    AUTO_FREE char *listed = json_dumps(paths.json, JSON_COMPACT);
+    assert_non_null(strstr(listed, "\"/api/v1\",\"/apis\",\"/apis/"));
+    assert_non_null(strstr(listed, "\"/apis/apps/v1\""));
     expect_status("PUT", CM, "{}", 405, "MethodNotAllowed");
     expect_status("POST", CM "/x", "{}", 405, "MethodNotAllowed");
     expect_status("POST", "/api/v1/namespaces/absent/configmaps", "{\"metadata\":{\"name\":\"a\"}}",

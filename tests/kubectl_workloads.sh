@@ -31,7 +31,7 @@ check hpa-kept '"metrics":\[\{.*"averageValue":"5"' k get --raw "$hpa/many"
 
 ## Kinds that clients look for and inferd does not run
 check empty-lists 'No resources found' k get statefulsets,daemonsets,jobs,cronjobs,replicationcontrollers,persistentvolumeclaims,ingresses,networkpolicies,controllerrevisions
-check empty-volumes 'No resources found' k get persistentvolumes
+check empty-volumes 'No resources found' k get persistentvolumes,storageclasses,ingressclasses,csr
 refuse job 'inferd does not run jobs.batch: a Pod with restartPolicy' k create job j --image=i
 refuse cronjob 'inferd does not run cronjobs.batch' k create cronjob c --image=i --schedule='* * * * *'
 refuse ingress 'inferd does not run ingresses.networking.k8s.io: the gateway' k create ingress i --rule=a/=b:80
@@ -112,6 +112,13 @@ YAML
 check node-lease "RenewTime:" n describe node "$node"
 check web-create 'deployment.apps/web created' apply_text "$(engine web 2)"
 check web-up 'successfully rolled out' k rollout status deployment/web --timeout=60s
+check label-pods 'labeled' k label pod -l app=web seen=yes
+check annotate-pods 'annotated' k annotate pod -l app=web seen=yes
+check pods-account 'Service Account: +default' k describe pod -l app=web
+check pods-labelled 'true +true' k get pods -l seen=yes -o 'jsonpath={.items[*].status.containerStatuses[0].ready}'
+refuse debug 'pods/ephemeralcontainers: inferd adds no containers to a pod that is there' k debug "$(k get pod -l app=web -o 'jsonpath={.items[0].metadata.name}')" --image=busybox
+check image-told 'Warning: spec.template.spec.containers\[0\].image: no runtime on this machine serves "nginx"' kubectl "${server[@]}" -n "$ns" create deployment nginx --image=nginx --replicas=0
+check image-gone 'deleted' k delete deployment nginx
 check pdb-create 'poddisruptionbudget.policy/web created' k create pdb web --selector=app=web --min-available=2
 check pdb-status 'condition met' k wait --for=jsonpath='{.status.currentHealthy}'=2 pdb/web --timeout=60s
 check pdb-table 'web +2 +N/A +0' k get pdb
@@ -144,6 +151,9 @@ check untaint 'untainted' n taint node "$node" "test-$$-"
 check web-back 'condition met' k wait --for=condition=Available deployment/web --timeout=60s
 
 ## Services
+check api-service-gone 'deleted' n delete service kubernetes -n default
+soon api-service-back 'kubernetes +ClusterIP +127.96.0.1' n get service kubernetes -n default
+check api-service-found '^https$' n get endpointslices -n default -l kubernetes.io/service-name=kubernetes -o 'jsonpath={.items[0].ports[0].name}'
 service_text() { # name, further fields of the spec
     printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {%s selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n' "$@"
 }
