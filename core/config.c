@@ -48,7 +48,7 @@ static const struct key keys[] = {
            "further static tokens, a line each: token,user,uid,\"group1,group2\"; read at start"),
     STRING(service_account_issuer, "serviceAccountIssuer", "https://kubernetes.default.svc",
            "issuer and audience of ServiceAccount tokens"),
-    INT(api_concurrency_max, "apiConcurrencyMax", 48, 1, 100000,
+    INT(api_concurrency_max, "apiConcurrencyMax", 128, 1, 100000,
         "Kubernetes API: cost of requests that run at once; a user's share is a quarter"),
     INT(api_queue_max, "apiQueueMax", 1024, 1, 100000,
         "Kubernetes API: requests of one user that wait; more are answered 429"),

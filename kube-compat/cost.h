@@ -6,8 +6,8 @@
 #include "kube-compat/request.h"
 
 enum {
-    COST_OBJECTS = 100, /* as many of a list cost as much as one request for one object */
-    COST_MAX = 10,
+    COST_OBJECTS = 40, /* as many of a list cost as much as one request for one object */
+    COST_MAX = 26,
 };
 
 /* Never queued: health, version, and the leases by which administrators and nodes say that they

@@ -65,6 +65,7 @@ struct dispatch {
     pthread_cond_t work;
     struct flow *flow;
     struct ticket *ready, **ready_end;
+    unsigned num_woken; /* tickets that became ready under this hold of the lock */
     bool stop;
 };
 
@@ -98,7 +99,16 @@ static void make_ready(struct dispatch *d, struct ticket *t) {
     t->next = NULL;
     *d->ready_end = t;
     d->ready_end = &t->next;
-    pthread_cond_signal(&d->work);
+    d->num_woken++;
+}
+
+/* Wakes after the lock is free, else who wakes up waits for it. */
+static void unlock(struct dispatch *d) {
+    unsigned num = d->num_woken;
+    d->num_woken = 0;
+    pthread_mutex_unlock(&d->lock);
+    while (num--)
+        pthread_cond_signal(&d->work);
 }
 
 /* Moves on whoever's turn has come. */
@@ -124,6 +134,15 @@ static struct ticket *take_ready(struct dispatch *d) {
 
 /* ---- threads ---- */
 
+/* Under the lock. */
+static void served(struct dispatch *d, struct ticket *t) {
+    if (t->flow.identity) {
+        flow_done(d->flow, &t->flow);
+        let_in(d);
+    }
+    ticket_unref(t);
+}
+
 static void *run(void *user) {
     struct dispatch *d = user;
     pthread_setname_np(pthread_self(), "kube-requests");
@@ -132,10 +151,12 @@ static void *run(void *user) {
         struct ticket *t = take_ready(d);
         if (t) {
             bool stopping = d->stop;
-            pthread_mutex_unlock(&d->lock);
+            unlock(d);
             d->serve(t, stopping);
-            dispatch_served(d, t);
             pthread_mutex_lock(&d->lock);
+            served(d, t);
+            if (d->num_woken)
+                d->num_woken--; /* this thread takes it itself */
         } else if (d->stop) {
             break;
         } else {
@@ -239,18 +260,14 @@ enum errc dispatch_submit(struct dispatch *d, struct ticket *t, const struct dis
     pthread_mutex_lock(&d->lock);
     enum errc rc = arrive(d, t, rq, ret_here, err);
     show_counts(d);
-    pthread_mutex_unlock(&d->lock);
+    unlock(d);
     return rc;
 }
 
 void dispatch_served(struct dispatch *d, struct ticket *t) {
     pthread_mutex_lock(&d->lock);
-    if (t->flow.identity) {
-        flow_done(d->flow, &t->flow);
-        let_in(d);
-    }
-    pthread_mutex_unlock(&d->lock);
-    ticket_unref(t);
+    served(d, t);
+    unlock(d);
 }
 
 void dispatch_ended(struct dispatch *d, struct ticket *t) {

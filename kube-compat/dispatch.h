@@ -11,7 +11,7 @@ struct dispatch;
 struct kube;
 
 enum {
-    DISPATCH_THREADS = 16,   /* they wait for the store most of the time */
+    DISPATCH_THREADS = 32,   /* they wait for the store most of the time */
     DISPATCH_QUICK_COST = 2, /* as much may run on the HTTP server's own thread */
     DISPATCH_RETRY_SECONDS = 1,
 };
