@@ -28,13 +28,18 @@ static json_t *strings(const char *const *list) {
 
 static const char *const all_verbs[] = {
     "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch", NULL};
+static const char *const single_verbs[] = {"create", "delete", "get",   "list",
+                                           "patch",  "update", "watch", NULL};
 static const char *const read_verbs[] = {"get", "list", "watch", NULL};
 static const char *const measured_verbs[] = {"get", "list", NULL};
 static const char *const status_verbs[] = {"get", "patch", "update", NULL};
 static const char *const create_verbs[] = {"create", NULL};
 
 static const char *const *verbs_of(const struct kind *k) {
-    return k->measured ? measured_verbs : k->not_run ? read_verbs : all_verbs;
+    return k->measured           ? measured_verbs
+           : k->not_run          ? read_verbs
+           : k->keeps_collection ? single_verbs
+                                 : all_verbs;
 }
 
 static void put_list(json_t *o, const char *key, const char **list) {

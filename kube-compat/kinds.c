@@ -123,6 +123,7 @@ static void read_options(const struct reader *r, struct kind *k, const json_t *o
                                             : KIND_NAME_ANY;
     k->built_in = object_bool(options, "builtIn", false);
     k->generation = object_bool(options, "generation", true);
+    k->keeps_collection = !object_bool(options, "deleteCollection", true);
     k->name_column = object_bool(options, "nameColumn", true);
     const char *view = object_str(options, "view");
     k->view = !view                     ? KIND_VIEW_NONE

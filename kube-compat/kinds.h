@@ -6,6 +6,7 @@
  *   additionalPrinterColumns[].x-cell   a cell that only code can compute (table_cells.c)
  *   additionalPrinterColumns[].x-empty  what an absent value prints as
  *   spec.x-inferd.builtIn            strategic merge, kind may be left out, unconditional PUT
+ *   spec.x-inferd.deleteCollection   false: its objects are deleted one by one only
  *   spec.x-inferd.generation         false: metadata.generation is not kept
  *   spec.x-inferd.nameRule           subdomain (default), label, any
  *   spec.x-inferd.nameColumn         false: the Name column is among the printer columns
@@ -57,6 +58,7 @@ struct kind {
     const char *qualified;                  /* "deployments.apps": how messages name the resource */
     const char **short_names, **categories; /* NULL-terminated */
     bool namespaced, built_in, generation, has_status, has_scale, name_column, measured;
+    bool keeps_collection; /* deletecollection is refused */
     enum kind_name_rule name_rule;
     enum kind_view view;
     const char *not_run; /* what to use instead; NULL: the kind is one that inferd has */

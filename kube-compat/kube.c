@@ -201,7 +201,8 @@ static enum errc read_parameters(struct request *rq, struct error *err) {
     return read_field_manager(rq, err);
 }
 
-static enum errc no_such_verb(struct error *err) {
+static enum errc no_such_verb(struct request *rq, const char *allowed, struct error *err) {
+    http_set_header(rq->x, "Allow", allowed);
     return err_set(err, ERR_METHOD,
                    "the server does not allow this method on the requested resource");
 }
@@ -240,35 +241,44 @@ static enum errc serve_subresource(struct request *rq, struct error *err) {
         else if (patch)
             rest_patch(rq);
         else
-            return no_such_verb(err);
+            return no_such_verb(rq, "GET, PATCH, PUT", err);
         return OK;
     }
     if (!strcmp(sub, "scale") && rq->kind->has_scale) {
         if (!get && !put && !patch)
-            return no_such_verb(err);
+            return no_such_verb(rq, "GET, PATCH, PUT", err);
         rest_scale(rq);
         return OK;
     }
     if (pod && !strcmp(sub, "log")) {
         if (!get)
-            return no_such_verb(err);
+            return no_such_verb(rq, "GET", err);
         podlog_stream_start(rq);
         return OK;
     }
     if (pod && !strcmp(sub, "eviction")) {
         if (strcmp(verb, "create") != 0)
-            return no_such_verb(err);
+            return no_such_verb(rq, "POST", err);
         rest_eviction(rq);
         return OK;
     }
     if (rq->kind->built_in && !strcmp(rq->kind->plural, "serviceaccounts") &&
         !strcmp(sub, "token")) {
         if (strcmp(verb, "create") != 0)
-            return no_such_verb(err);
+            return no_such_verb(rq, "POST", err);
         tokens_request(rq);
         return OK;
     }
     return no_such_subresource(rq, err);
+}
+
+/* The methods that a kind answers at this URL. */
+static const char *methods_of(const struct request *rq) {
+    if (rq->kind->not_run || (rq->kind->namespaced && !rq->ns))
+        return "GET";
+    if (rq->name)
+        return "DELETE, GET, PATCH, PUT";
+    return rq->kind->keeps_collection ? "GET, POST" : "DELETE, GET, POST";
 }
 
 /* The verbs of a kind. OK: answered. */
@@ -290,11 +300,15 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
     /* A namespaced object has no place without a namespace; lists and watches span all. */
     if (rq->kind->namespaced && !rq->ns && strcmp(rq->verb, "list") != 0 &&
         strcmp(rq->verb, "watch") != 0)
-        return rq->name ? no_such_path(err) : no_such_verb(err);
-    if (rq->kind->not_run &&
-        (!strcmp(rq->verb, "create") || !strcmp(rq->verb, "update") || !strcmp(rq->verb, "patch")))
+        return rq->name ? no_such_path(err) : no_such_verb(rq, methods_of(rq), err);
+    if (rq->kind->not_run && (!strcmp(rq->verb, "create") || !strcmp(rq->verb, "update") ||
+                              !strcmp(rq->verb, "patch"))) {
+        http_set_header(rq->x, "Allow", methods_of(rq));
         return err_set(err, ERR_METHOD, "inferd does not run %s: %s", rq->kind->qualified,
                        rq->kind->not_run);
+    }
+    if (rq->kind->keeps_collection && !strcmp(rq->verb, "deletecollection"))
+        return no_such_verb(rq, methods_of(rq), err);
     if (rq->kind->warning)
         json_array_append_new(rq->warnings, json_string(rq->kind->warning));
     bool reads =
@@ -312,7 +326,7 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
         verbs[i].serve(rq);
         return OK;
     }
-    return no_such_verb(err);
+    return no_such_verb(rq, methods_of(rq), err);
 }
 
 /* The object that a list, watch or deletecollection is about, when its selector leaves only one:
@@ -403,6 +417,11 @@ static void read_target(struct request *rq, struct target *t) {
     rq->verb = rq->resource ? verb_of(rq) : "get";
 }
 
+static bool is_read(const struct request *rq) {
+    const char *method = http_method(rq->x);
+    return !strcmp(method, "GET") || !strcmp(method, "HEAD");
+}
+
 /* /api and /apis. OK: answered. */
 static enum errc serve_api(struct request *rq, const struct target *t, struct error *err) {
     if (t->wrong)
@@ -411,6 +430,8 @@ static enum errc serve_api(struct request *rq, const struct target *t, struct er
     if (code)
         return code;
     if (!rq->resource) {
+        if (!is_read(rq))
+            return no_such_verb(rq, "GET", err);
         if (t->num == 1) {
             discovery_root(rq, !strcmp(t->segments[0], "api"));
             return OK;
@@ -422,7 +443,7 @@ static enum errc serve_api(struct request *rq, const struct target *t, struct er
         if (!review->namespaced && rq->ns)
             return no_such_path(err);
         if (strcmp(rq->verb, "create") != 0 || rq->name || (review->namespaced && !rq->ns))
-            return no_such_verb(err);
+            return no_such_verb(rq, "POST", err);
         reviews_create(rq, review);
         return OK;
     }
@@ -456,6 +477,11 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
     enum errc code = authorize(rq, err);
     if (code)
         return code;
+    static const char *const known[] = {"/metrics", "/version", "/openapi/", "/openid/"};
+    for (size_t i = 0; i < ARRAY_LEN(known) && !is_read(rq); i++) {
+        if (!strncmp(path, known[i], strlen(known[i])))
+            return no_such_verb(rq, "GET", err);
+    }
     if (!strcmp(path, "/")) {
         discovery_paths(rq);
         return OK;

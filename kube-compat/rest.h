@@ -21,6 +21,15 @@ void rest_eviction(struct request *rq); /* create of pods/NAME/eviction */
 MUST_CHECK enum errc rest_read(const struct request *rq, struct store_object **ret_o,
                                struct error *err);
 
+/* The parts of apply. A configuration is a body of YAML or JSON, an object with metadata; it comes
+ * with a manager; it is laid over the object that the URL names (config: in stored form, as is
+ * rq->kind), which is made when it is not there and this is no subresource. */
+MUST_CHECK enum errc rest_parse_config(const struct request *rq, json_t *duplicates,
+                                       json_t **ret_config, struct error *err);
+MUST_CHECK enum errc rest_check_manager(struct request *rq, struct error *err);
+MUST_CHECK enum errc rest_apply_config(struct request *rq, const json_t *config,
+                                       json_t **ret_object, bool *ret_created, struct error *err);
+
 /* The store's prefix of what a list, watch or deletecollection covers. */
 struct object_key;
 const char *rest_prefix(const struct request *rq, struct object_key *out);

@@ -19,8 +19,8 @@ enum { APPLY_TRIES_MAX = 64 };
 
 /* Parses a body that is YAML, most of the time in its JSON subset: that is read as JSON, strictly,
  * so that keys standing twice are found. */
-static enum errc parse(const struct request *rq, json_t *duplicates, json_t **ret_config,
-                       struct error *err) {
+enum errc rest_parse_config(const struct request *rq, json_t *duplicates, json_t **ret_config,
+                            struct error *err) {
     size_t len, start = 0;
     const char *body = http_body(rq->x, &len);
     if (len > BODY_BYTES_MAX)
@@ -90,7 +90,7 @@ static void restrict_to_scope(const struct request *rq, json_t *config) {
 /* Gives the configuration in stored form. */
 static enum errc read_config(struct request *rq, json_t **ret_config, struct error *err) {
     json_t *duplicates = json_array(), *config = NULL;
-    enum errc code = parse(rq, duplicates, &config, err);
+    enum errc code = rest_parse_config(rq, duplicates, &config, err);
     if (!code)
         code = check_config(rq, config, err);
     if (!code)
@@ -161,7 +161,8 @@ static enum errc apply_once(struct request *rq, const json_t *config, json_t **r
         const json_t *version = object_at(config, "metadata.resourceVersion");
         if (!version)
             object_delete(object, "metadata.resourceVersion");
-        enum write_scope scope = rq->subresource ? WRITE_STATUS : WRITE_WHOLE;
+        bool of_status = rq->subresource && !strcmp(rq->subresource, "status");
+        enum write_scope scope = of_status ? WRITE_STATUS : WRITE_WHOLE;
         code = write_update(rq, old, object, scope, ret_object, ret_retry, err);
     }
     rq->applied = NULL;
@@ -169,30 +170,37 @@ static enum errc apply_once(struct request *rq, const json_t *config, json_t **r
     return code;
 }
 
-static void fail_without_manager(struct request *rq) {
-    struct error err = ERROR_INIT;
+enum errc rest_check_manager(struct request *rq, struct error *err) {
+    if (rq->field_manager)
+        return OK;
     rq->options_kind = "PatchOptions";
     cause_add(rq->causes, CAUSE_REQUIRED, "fieldManager",
               "Required value: is required for apply patch");
-    err_set(&err, ERR_INVALID, "fieldManager is required");
-    request_fail(rq, &err);
+    return err_set(err, ERR_INVALID, "fieldManager is required");
+}
+
+enum errc rest_apply_config(struct request *rq, const json_t *config, json_t **ret_object,
+                            bool *ret_created, struct error *err) {
+    enum errc code = ERR_CONFLICT;
+    bool retry = true;
+    for (int tries = 0; retry && tries < APPLY_TRIES_MAX; tries++) {
+        retry = false;
+        code = apply_once(rq, config, ret_object, ret_created, &retry, err);
+    }
+    return code;
 }
 
 void rest_apply(struct request *rq) {
     struct error err = ERROR_INIT;
     const struct kind *shown = rq->kind;
     json_t *config = NULL, *result = NULL;
-    if (!rq->field_manager) {
-        fail_without_manager(rq);
-        return;
-    }
-    enum errc code = read_config(rq, &config, &err);
+    bool created = false;
+    enum errc code = rest_check_manager(rq, &err);
+    if (!code)
+        code = read_config(rq, &config, &err);
     rq->kind = shown->storage;
-    bool retry = !code, created = false;
-    for (int tries = 0; retry && tries < APPLY_TRIES_MAX; tries++) {
-        retry = false;
-        code = apply_once(rq, config, &result, &created, &retry, &err);
-    }
+    if (!code)
+        code = rest_apply_config(rq, config, &result, &created, &err);
     rq->kind = shown;
     if (code)
         request_fail(rq, &err);

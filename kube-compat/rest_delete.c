@@ -6,6 +6,7 @@
  * changes nothing (but may shorten a Pod's grace). */
 #include "kube-compat/rest.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "core/base/clock.h"
@@ -29,13 +30,23 @@ static enum errc bad_option(struct request *rq, const char *field, const char *v
                             const char *supported, struct error *err) {
     cause_add(rq->causes, CAUSE_NOT_SUPPORTED, field,
               "Unsupported value: \"%.64s\": supported values: %s", value, supported);
-    return err_set(err, ERR_INVALID, "DeleteOptions.meta.k8s.io \"\" is invalid");
+    rq->options_kind = "DeleteOptions";
+    return err_set(err, ERR_INVALID, "DeleteOptions is invalid");
 }
 
-static enum errc read_policy(struct request *rq, const char *policy, bool orphan_dependents,
+static enum errc read_policy(struct request *rq, const char *policy, const json_t *orphans,
                              struct delete_options *opt, struct error *err) {
-    opt->orphan = orphan_dependents;
-    if (!policy || !*policy || !strcmp(policy, "Background"))
+    bool given = policy && *policy;
+    opt->orphan = json_is_true(orphans);
+    if (given && json_is_boolean(orphans)) {
+        cause_add(rq->causes, CAUSE_INVALID, "propagationPolicy",
+                  "Invalid value: \"%.64s\": orphanDependents and deletionPropagation cannot be "
+                  "both set",
+                  policy);
+        rq->options_kind = "DeleteOptions";
+        return err_set(err, ERR_INVALID, "DeleteOptions is invalid");
+    }
+    if (!given || !strcmp(policy, "Background"))
         return OK;
     opt->foreground = !strcmp(policy, "Foreground");
     opt->orphan = !strcmp(policy, "Orphan");
@@ -45,24 +56,35 @@ static enum errc read_policy(struct request *rq, const char *policy, bool orphan
                       err);
 }
 
-/* Options come in the body, or in the query when there is none (NULL). */
-static enum errc parse_options(struct request *rq, const json_t *body, struct delete_options *opt,
-                               struct error *err) {
-    enum errc code = OK;
+static enum errc check_types(const struct request *rq, const json_t *body, struct error *err) {
     const char *kind = object_str(body, "kind");
     if (kind && *kind && strcmp(kind, "DeleteOptions") != 0)
-        code = err_set(err, ERR_MALFORMED,
+        return err_set(err, ERR_MALFORMED,
                        "converting (%.64s) to DeleteOptions: unknown conversion", kind);
+    json_t *causes = json_array();
+    struct schema_findings found = {.causes = causes};
+    schema_check(schema_types_find(kinds_types(rq->kinds), "meta.DeleteOptions"), body, &found);
+    enum errc code = OK;
+    if (json_array_size(causes))
+        code = err_set(err, ERR_MALFORMED,
+                       "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: %s: "
+                       "%s",
+                       object_str(causes, "0.field"), object_str(causes, "0.message"));
+    json_decref(causes);
+    return code;
+}
+
+static enum errc parse_options(struct request *rq, const json_t *body, struct delete_options *opt,
+                               struct error *err) {
+    enum errc code = check_types(rq, body, err);
+    if (code)
+        return code;
     struct arena *arena = http_arena(rq->x);
-    const char *grace = http_query(rq->x, "gracePeriodSeconds");
-    if (body)
-        opt->grace_seconds = object_int(body, "gracePeriodSeconds", -1);
-    else if (grace && *grace)
-        opt->grace_seconds = strtoll(grace, NULL, 10);
-    const char *policy =
-        body ? object_str(body, "propagationPolicy") : http_query(rq->x, "propagationPolicy");
-    if (!code)
-        code = read_policy(rq, policy, object_bool(body, "orphanDependents", false), opt, err);
+    const json_t *grace = json_object_get(body, "gracePeriodSeconds");
+    if (json_is_integer(grace))
+        opt->grace_seconds = json_integer_value(grace) < 0 ? 1 : json_integer_value(grace);
+    code = read_policy(rq, object_str(body, "propagationPolicy"),
+                       json_object_get(body, "orphanDependents"), opt, err);
     opt->uid = arena_strdup(arena, object_str(body, "preconditions.uid"));
     opt->resource_version = arena_strdup(arena, object_str(body, "preconditions.resourceVersion"));
     const json_t *dry = json_object_get(body, "dryRun");
@@ -76,10 +98,36 @@ static enum errc parse_options(struct request *rq, const json_t *body, struct de
     return code;
 }
 
+/* Gives the query's options in the form of a body; dryRun is read for every verb alike. */
+static enum errc options_of_query(const struct request *rq, json_t **ret_body, struct error *err) {
+    const char *grace = http_query(rq->x, "gracePeriodSeconds");
+    const char *policy = http_query(rq->x, "propagationPolicy");
+    json_t *body = json_object();
+    *ret_body = body;
+    if (policy && *policy)
+        json_object_set_new(body, "propagationPolicy", json_string(policy));
+    if (http_query(rq->x, "orphanDependents"))
+        json_object_set_new(body, "orphanDependents",
+                            json_boolean(http_query_bool(rq->x, "orphanDependents")));
+    if (!grace || !*grace)
+        return OK;
+    char *end;
+    errno = 0;
+    json_object_set_new(body, "gracePeriodSeconds", json_integer(strtoll(grace, &end, 10)));
+    return !*end && !errno ? OK
+                           : err_set(err, ERR_MALFORMED,
+                                     "gracePeriodSeconds: Invalid value: \"%.64s\": must be an "
+                                     "integer",
+                                     grace);
+}
+
+/* Options come in the body, or in the query when there is none. */
 static enum errc read_options(struct request *rq, struct delete_options *opt, struct error *err) {
     *opt = (struct delete_options){.grace_seconds = -1};
     json_t *body = NULL;
     enum errc code = body_read(rq, NULL, NULL, &body, err);
+    if (!code && !body)
+        code = options_of_query(rq, &body, err);
     if (!code)
         code = parse_options(rq, body, opt, err);
     json_decref(body);
@@ -127,9 +175,11 @@ static int64_t grace_of(const struct kind *kind, const struct delete_options *op
                         const json_t *o) {
     if (!is_built_in(kind, "pods"))
         return 0;
-    const char *node = object_str(o, "spec.nodeName");
+    const char *node = object_str(o, "spec.nodeName"), *phase = object_str(o, "status.phase");
     if (!node || !*node)
         return 0;
+    if (phase && (!strcmp(phase, "Succeeded") || !strcmp(phase, "Failed")))
+        return 0; /* nothing of it runs any more */
     if (opt->grace_seconds >= 0)
         return opt->grace_seconds;
     return object_int(o, "spec.terminationGracePeriodSeconds", POD_GRACE_SECONDS);

@@ -4,14 +4,14 @@
 #include "kube-compat/rest.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "core/object.h"
-#include "kube-compat/audit.h"
 #include "kube-compat/body.h"
-#include "kube-compat/patch.h"
+#include "kube-compat/patch_body.h"
 #include "kube-compat/table.h"
 #include "kube-compat/write.h"
+
+#define SCALE_TYPE "autoscaling.v1.Scale"
 
 enum { SCALE_TRIES_MAX = 64 };
 
@@ -58,30 +58,18 @@ static enum errc read_replicas(struct request *rq, const json_t *scale, int64_t 
 /* Gives the Scale that the client wants, from a PUT body or a patch of the current one. */
 static enum errc wanted_scale(struct request *rq, const json_t *current, json_t **ret_scale,
                               struct error *err) {
+    const struct schema *schema = schema_types_find(kinds_types(rq->kinds), SCALE_TYPE);
     if (!strcmp(rq->verb, "update")) {
-        const struct schema *schema =
-            schema_types_find(kinds_types(rq->kinds), "autoscaling.v1.Scale");
         enum errc code = body_read(rq, schema, NULL, ret_scale, err);
         if (!code && !*ret_scale)
             code = err_set(err, ERR_MALFORMED, "the request has no body; a Scale is expected");
         return code;
     }
-    size_t len;
-    const char *body = http_body(rq->x, &len), *type = http_header(rq->x, "Content-Type");
-    if (type && !strncasecmp(type, APPLY_MEDIA_TYPE, strlen(APPLY_MEDIA_TYPE)))
-        return err_set(err, ERR_MEDIA_TYPE,
-                       "server-side apply of the scale subresource is not supported: apply the "
-                       "object itself, or send a merge patch");
-    json_t *patch;
-    enum errc code = body_parse_json(body, len, NULL, &patch, err);
-    if (code)
-        return code;
-    audit_body(rq->audit, patch);
-    if (type && !strncasecmp(type, "application/json-patch+json", 27))
-        code = patch_json(current, patch, ret_scale, err);
-    else
-        *ret_scale = patch_merge(current, patch); /* a Scale has no lists: strategic is the same */
-    json_decref(patch);
+    struct patch_body p;
+    enum errc code = patch_body_read(rq, rq->kind->built_in, &p, err);
+    if (!code)
+        code = patch_body_apply(&p, schema, current, ret_scale, err);
+    patch_body_deinit(&p);
     return code;
 }
 
@@ -117,15 +105,72 @@ static enum errc write_scale(struct request *rq, json_t **ret_scale, bool *ret_r
     return code;
 }
 
+/* Gives the configuration of the object itself that an applied Scale amounts to: the field that its
+ * replicas stand for, and what it says of the object's identity. */
+static enum errc config_of(struct request *rq, const json_t *scale, json_t **ret_config,
+                           struct error *err) {
+    static const char *const identity[] = {"name", "namespace", "uid", "resourceVersion"};
+    const char *kind = object_str(scale, "kind"), *version = object_str(scale, "apiVersion");
+    const char *name = object_name(scale);
+    int64_t replicas = 0;
+    if (!kind || strcmp(kind, "Scale") != 0 || !version || strcmp(version, "autoscaling/v1") != 0)
+        return err_set(err, ERR_MALFORMED,
+                       "Incorrect version specified in apply patch. Specified patch version: "
+                       "%s %s, expected: autoscaling/v1 Scale",
+                       version ? version : "", kind ? kind : "");
+    if (object_at(scale, "metadata.managedFields"))
+        return err_set(err, ERR_MALFORMED, "metadata.managedFields must be nil");
+    if (!name || strcmp(name, rq->name) != 0)
+        return err_set(err, ERR_MALFORMED,
+                       "the name of the object (%s) does not match the name on the URL (%s)",
+                       name ? name : "", rq->name);
+    enum errc code = read_replicas(rq, scale, &replicas, err);
+    if (code)
+        return code;
+    json_t *metadata = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(identity); i++) {
+        json_t *value = json_object_get(json_object_get(scale, "metadata"), identity[i]);
+        if (value)
+            json_object_set(metadata, identity[i], value);
+    }
+    *ret_config = json_pack("{s:s, s:s, s:o}", "apiVersion", rq->kind->api_version, "kind",
+                            rq->kind->kind, "metadata", metadata);
+    if (object_at(scale, "spec.replicas"))
+        object_set(*ret_config, rq->kind->scale_spec_path, json_integer(replicas));
+    return OK;
+}
+
+static enum errc apply_scale(struct request *rq, json_t **ret_scale, struct error *err) {
+    json_t *duplicates = json_array(), *scale = NULL, *config = NULL, *result = NULL;
+    bool created = false;
+    enum errc code = rest_check_manager(rq, err);
+    if (!code)
+        code = rest_parse_config(rq, duplicates, &scale, err);
+    if (!code)
+        code = config_of(rq, scale, &config, err);
+    if (!code)
+        code = rest_apply_config(rq, config, &result, &created, err);
+    if (!code)
+        *ret_scale = scale_of(rq->kind, result);
+    json_decref(result);
+    json_decref(config);
+    json_decref(scale);
+    json_decref(duplicates);
+    return code;
+}
+
 void rest_scale(struct request *rq) {
     struct error err = ERROR_INIT;
     json_t *scale = NULL;
     enum errc code;
+    rq->kind = rq->kind->storage;
     if (!strcmp(rq->verb, "get")) {
         AUTO(store_object) o = NULL;
         code = rest_read(rq, &o, &err);
         if (!code)
             scale = scale_of(rq->kind, o->json);
+    } else if (!strcmp(rq->verb, "patch") && patch_body_is(rq, APPLY_MEDIA_TYPE)) {
+        code = apply_scale(rq, &scale, &err);
     } else {
         bool retry = true;
         for (int tries = 0; retry && tries < SCALE_TRIES_MAX; tries++)

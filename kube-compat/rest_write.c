@@ -2,25 +2,13 @@
  * what the verbs make of their bodies. */
 #include "kube-compat/rest.h"
 
-#include <stdio.h>
-#include <strings.h>
-
 #include "core/object.h"
-#include "kube-compat/audit.h"
 #include "kube-compat/body.h"
 #include "kube-compat/events_view.h"
-#include "kube-compat/patch.h"
+#include "kube-compat/patch_body.h"
 #include "kube-compat/write.h"
 
 enum { WRITE_TRIES_MAX = 64 }; /* against racing writers; each try costs them a commit, too */
-
-enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC };
-
-struct patch_body {
-    enum patch_type type;
-    json_t *json;
-    json_t *duplicates; /* notes about keys that stand twice */
-};
 
 static enum write_scope scope_of(const struct request *rq) {
     return rq->subresource ? WRITE_STATUS : WRITE_WHOLE;
@@ -99,59 +87,6 @@ void rest_update(struct request *rq) {
     reply(rq, 200, shown, code, result, &err);
 }
 
-static bool is_type(const char *header, const char *type) {
-    size_t len = strcspn(header, "; \t");
-    return len == strlen(type) && !strncasecmp(header, type, len);
-}
-
-static enum errc read_patch(const struct request *rq, struct patch_body *p, struct error *err) {
-    const char *type = http_header(rq->x, "Content-Type");
-    bool strategic_fits = rq->kind->built_in;
-    if (type && is_type(type, "application/json-patch+json"))
-        p->type = PATCH_JSON;
-    else if (type && is_type(type, "application/merge-patch+json"))
-        p->type = PATCH_MERGE;
-    else if (type && is_type(type, "application/strategic-merge-patch+json") && strategic_fits)
-        p->type = PATCH_STRATEGIC;
-    else
-        return err_set(err, ERR_MEDIA_TYPE,
-                       "the body of the request was in an unknown format - accepted media types "
-                       "include: application/json-patch+json, "
-                       "application/merge-patch+json%s, " APPLY_MEDIA_TYPE,
-                       strategic_fits ? ", application/strategic-merge-patch+json" : "");
-    size_t len;
-    const char *body = http_body(rq->x, &len);
-    if (len > BODY_BYTES_MAX)
-        return err_set(err, ERR_TOO_LARGE, "Request entity too large: limit is %d", BODY_BYTES_MAX);
-    enum errc code = body_parse_json(body, len, p->duplicates, &p->json, err);
-    if (!code)
-        audit_body(rq->audit, p->json);
-    return code;
-}
-
-/* Gives the patched object, still in the form of rq->kind. */
-static enum errc apply_patch(const struct request *rq, enum patch_type type, const json_t *doc,
-                             const json_t *patch, json_t **ret_doc, struct error *err) {
-    json_t *result = NULL;
-    enum errc code = OK;
-    if (type == PATCH_JSON)
-        code = patch_json(doc, patch, &result, err);
-    else if (!json_is_object(patch))
-        code = err_set(err, ERR_MALFORMED, "the patch must be an object");
-    else if (type == PATCH_MERGE)
-        result = patch_merge(doc, patch);
-    else
-        code = patch_strategic(rq->kind->schema, doc, patch, &result, err);
-    if (!code &&
-        (!json_is_object(result) || !json_is_object(json_object_get(result, "metadata")))) {
-        json_decref(result);
-        code = err_set(err, ERR_MALFORMED, "the patched document is not an object with metadata");
-    }
-    if (!code)
-        *ret_doc = result;
-    return code;
-}
-
 /* One try: read, patch, write. */
 static enum errc patch_once(struct request *rq, const struct kind *shown,
                             const struct patch_body *p, json_t **ret_object, bool *ret_retry,
@@ -162,7 +97,7 @@ static enum errc patch_once(struct request *rq, const struct kind *shown,
     if (code)
         return code;
     json_t *doc = kind_show(shown, old->json), *object = NULL;
-    code = apply_patch(rq, p->type, doc, p->json, &object, err);
+    code = patch_body_apply(p, shown->schema, doc, &object, err);
     json_decref(doc);
     if (code)
         return code;
@@ -193,23 +128,21 @@ static enum errc refuse_force(struct request *rq, struct error *err) {
 
 void rest_patch(struct request *rq) {
     struct error err = ERROR_INIT;
-    const char *media_type = http_header(rq->x, "Content-Type");
-    if (media_type && is_type(media_type, APPLY_MEDIA_TYPE)) {
+    if (patch_body_is(rq, APPLY_MEDIA_TYPE)) {
         rest_apply(rq);
         return;
     }
     const struct kind *shown = rq->kind;
-    struct patch_body p = {.duplicates = json_array()};
+    struct patch_body p = {0};
     json_t *result = NULL;
     enum errc code = refuse_force(rq, &err);
     if (!code)
-        code = read_patch(rq, &p, &err);
+        code = patch_body_read(rq, shown->built_in, &p, &err);
     bool retry = !code;
     for (int tries = 0; retry && tries < WRITE_TRIES_MAX; tries++) {
         retry = false;
         code = patch_once(rq, shown, &p, &result, &retry, &err);
     }
-    json_decref(p.json);
-    json_decref(p.duplicates);
+    patch_body_deinit(&p);
     reply(rq, 200, shown, code, result, &err);
 }

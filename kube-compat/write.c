@@ -276,6 +276,17 @@ static enum errc charge(const struct request *rq, const json_t *object, struct c
                        : OK;
 }
 
+/* The name is taken; of an object on its way out that is said, too: it may be tried again. */
+static enum errc name_taken(const struct request *rq, const char *key, const char *name,
+                            struct error *err) {
+    AUTO(store_object) there = NULL;
+    struct error ignored = ERROR_INIT;
+    bool going =
+        !store_get(rq->kube->opt.store, key, &there, &ignored) && object_deleting(there->json);
+    enum errc code = request_exists(rq, name, err);
+    return going ? err_wrap(err, "object is being deleted") : code;
+}
+
 static enum errc store_new(struct request *rq, json_t *object, json_t **ret_object,
                            struct error *err) {
     struct object_key key;
@@ -284,7 +295,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
     if (rq->dry_run) {
         AUTO(store_object) there = NULL;
         if (!store_get(rq->kube->opt.store, key.text, &there, err))
-            return request_exists(rq, name, err);
+            return name_taken(rq, key.text, name, err);
         AUTO_CHARGES charges = {0};
         enum errc refused = charge(rq, object, &charges, err);
         if (!refused)
@@ -304,7 +315,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
         code = charges_commit(&charges, rq->kube->opt.store, &write, &stored, err);
     }
     if (code == ERR_EXISTS)
-        return request_exists(rq, name, err);
+        return name_taken(rq, key.text, name, err);
     if (!code)
         write_done(rq);
     if (!code)
