@@ -250,8 +250,7 @@ void crd_check(const json_t *definition, const json_t *old, json_t *causes) {
         check_update(definition, old, causes);
 }
 
-/* Rank of a version name; the greater is preferred. */
-static int64_t rank(const char *version) {
+int64_t crd_version_rank(const char *version) {
     unsigned major = 0, minor = 0;
     char stage[8] = "";
     int end = 0;
@@ -266,7 +265,7 @@ static int64_t rank(const char *version) {
 
 static int compare_kinds(const void *a, const void *b) {
     const struct kind *x = a, *y = b;
-    int64_t left = rank(x->version), right = rank(y->version);
+    int64_t left = crd_version_rank(x->version), right = crd_version_rank(y->version);
     return left != right ? (left < right ? 1 : -1) : strcmp(x->version, y->version);
 }
 

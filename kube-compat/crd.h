@@ -27,6 +27,8 @@ DEFINE_AUTO(crd, crd_unref)
 size_t crd_num_kinds(const struct crd *crd);
 const struct kind *crd_kind(const struct crd *crd, size_t index); /* preferred version first */
 bool crd_deleting(const struct crd *crd);
+/* Rank of a version's name among those of its group; the greater is preferred. */
+int64_t crd_version_rank(const char *version);
 /* Was it read from this state of this definition? */
 bool crd_is_of(const struct crd *crd, const json_t *definition);
 

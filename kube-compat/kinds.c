@@ -269,6 +269,32 @@ enum errc kinds_create(struct kinds **ret_k, struct error *err) {
     return OK;
 }
 
+static bool has_group(const struct kinds *k, const char *group) {
+    for (size_t i = 0; i < k->num; i++) {
+        if (!strcmp(k->all[i]->group, group))
+            return true;
+    }
+    return false;
+}
+
+/* Puts a user's kind where discovery shows it: the versions of a group in order of preference,
+ * whoever defined them; groups that only users have behind the others, in order of their names. */
+static void insert(struct kinds *k, const struct kind *kind) {
+    bool is_new = !has_group(k, kind->group);
+    int64_t rank = crd_version_rank(kind->version);
+    size_t at = 0;
+    for (; at < k->num; at++) {
+        const struct kind *other = k->all[at];
+        int order = strcmp(kind->group, other->group);
+        if (order ? is_new && order < 0 && !has_group(k->embedded, other->group)
+                  : !other->built_in && rank > crd_version_rank(other->version))
+            break;
+    }
+    memmove((void *)&k->all[at + 1], (const void *)&k->all[at], (k->num - at) * sizeof(k->all[0]));
+    k->all[at] = kind;
+    k->num++;
+}
+
 struct kinds *kinds_extend(struct kinds *embedded, struct crd *const *crds, size_t num_crds) {
     struct kinds *k = mem_alloc(sizeof(*k));
     k->refs = 1;
@@ -285,7 +311,7 @@ struct kinds *kinds_extend(struct kinds *embedded, struct crd *const *crds, size
     k->num = embedded->num;
     for (size_t i = 0; i < num_crds; i++) {
         for (size_t j = 0; j < crd_num_kinds(crds[i]); j++)
-            k->all[k->num++] = crd_kind(crds[i], j);
+            insert(k, crd_kind(crds[i], j));
     }
     return k;
 }

@@ -13,8 +13,24 @@
 
 enum { WARNINGS_BYTES_MAX = 4096 };
 
+/* Said twice is said once: a patch that is tried again warns again. */
+static void drop_repeated(json_t *warnings) {
+    json_t *seen = json_object();
+    for (size_t i = 0; i < json_array_size(warnings);) {
+        const char *text = json_string_value(json_array_get(warnings, i));
+        if (json_object_get(seen, text)) {
+            json_array_remove(warnings, i);
+            continue;
+        }
+        json_object_set_new(seen, text, json_true());
+        i++;
+    }
+    json_decref(seen);
+}
+
 /* Clients refuse answers whose headers are too long: what does not fit goes to the log. */
 static void add_warnings(struct request *rq) {
+    drop_repeated(rq->warnings);
     size_t bytes = 0, num = json_array_size(rq->warnings), i = 0;
     for (; i < num && bytes < WARNINGS_BYTES_MAX; i++) {
         const char *text = json_string_value(json_array_get(rq->warnings, i));

@@ -2,7 +2,11 @@
  *
  * The walk keeps the field path in one growing buffer that is cut back on the way up, so a path is
  * formatted only where something is found. Depth is bounded; beyond it nothing is checked, because
- * no served type is that deep and `any` parts are not walked at all. */
+ * no served type is that deep and `any` parts are not walked at all.
+ *
+ * With an old value a part that is as it was is passed over, whatever the schema says of it now: a
+ * definition may have become stricter than its objects, and an update of something else must not
+ * fail for that (Kubernetes calls it ratcheting). */
 #include "kube-compat/schema.h"
 
 #include <stdarg.h>
@@ -174,22 +178,43 @@ static bool is_open(const struct schema *s) {
     return s->preserve || s->type == SCHEMA_ANY;
 }
 
-static void walk(struct walk *w, const struct schema *s, const json_t *value);
+static bool same_keys(const struct schema *s, const json_t *a, const json_t *b) {
+    AUTO_FREE char *names = mem_strdup(s->map_keys);
+    char *rest = names;
+    for (char *name; (name = strsep(&rest, ","));) {
+        json_t *x = json_object_get(a, name), *y = json_object_get(b, name);
+        bool same = x && y ? json_equal(x, y) : x == y;
+        if (!same)
+            return false;
+    }
+    return true;
+}
 
-static void walk_object(struct walk *w, const struct schema *s, const json_t *value) {
+const json_t *schema_old_item(const struct schema *s, const json_t *old, const json_t *item) {
+    for (size_t i = 0; s->map_keys && i < json_array_size(old); i++) {
+        if (same_keys(s, json_array_get(old, i), item))
+            return json_array_get(old, i);
+    }
+    return NULL;
+}
+
+static void walk(struct walk *w, const struct schema *s, const json_t *value, const json_t *old);
+
+static void walk_object(struct walk *w, const struct schema *s, const json_t *value,
+                        const json_t *old) {
     const char *key;
     json_t *member;
     json_object_foreach ((json_t *)(uintptr_t)value, key, member) {
         if (s->items && s->type == SCHEMA_OBJECT) {
             size_t was = push_key(w, key);
-            walk(w, s->items, member);
+            walk(w, s->items, member, json_object_get(old, key));
             pop(w, was);
             continue;
         }
         const struct schema_property *p = schema_property(s, key);
         size_t was = push_name(w, key);
         if (p)
-            walk(w, p->schema, member);
+            walk(w, p->schema, member, json_object_get(old, key));
         else if (!is_open(s) && (w->depth != 1 || !is_type_field(key)))
             note_unknown(w);
         pop(w, was);
@@ -232,8 +257,10 @@ static bool type_fits(const struct schema *s, const json_t *value) {
     }
 }
 
-static void walk(struct walk *w, const struct schema *s, const json_t *value) {
+static void walk(struct walk *w, const struct schema *s, const json_t *value, const json_t *old) {
     bool knows = s->type != SCHEMA_ANY || s->rules || s->num_properties || s->items;
+    if (old && json_equal(value, old))
+        return;
     if (!knows || w->depth >= SCHEMA_DEPTH_MAX || (s->nullable && json_is_null(value)))
         return;
     if (json_is_null(value) && (!w->found->nulls || !strncmp(path_of(w), "metadata", 8)))
@@ -248,13 +275,13 @@ static void walk(struct walk *w, const struct schema *s, const json_t *value) {
     }
     w->depth++;
     if (json_is_object(value)) {
-        walk_object(w, s, value);
+        walk_object(w, s, value, s->atomic ? NULL : old);
     } else if (json_is_array(value) && s->items) {
         size_t i;
         json_t *item;
         json_array_foreach ((json_t *)(uintptr_t)value, i, item) {
             size_t was = push_index(w, i);
-            walk(w, s->items, item);
+            walk(w, s->items, item, schema_old_item(s, old, item));
             pop(w, was);
         }
     } else if (w->found->causes && json_is_string(value)) {
@@ -269,7 +296,7 @@ static void walk(struct walk *w, const struct schema *s, const json_t *value) {
 
 void schema_check(const struct schema *s, const json_t *value, struct schema_findings *f) {
     struct walk w = {.found = f};
-    walk(&w, s, value);
+    walk(&w, s, value, f->old);
     buf_deinit(&w.path);
 }
 

@@ -103,12 +103,17 @@ const struct schema_property *schema_property(const struct schema *s, const char
 /* What a walk found. Field paths are Kubernetes' own: spec.containers[0].image. */
 enum { SCHEMA_FINDINGS_MAX = 64, SCHEMA_DEPTH_MAX = 256 };
 struct schema_findings {
-    json_t *unknown; /* array of field paths; NULL: do not look */
-    json_t *causes;  /* array of Status causes {reason, message, field}; NULL: do not look */
-    bool nulls;      /* null is a value of the wrong type (custom resources), not an absent one */
+    json_t *unknown;   /* array of field paths; NULL: do not look */
+    json_t *causes;    /* array of Status causes {reason, message, field}; NULL: do not look */
+    bool nulls;        /* null is a value of the wrong type (custom resources), not an absent one */
+    const json_t *old; /* parts that are as they were here are not looked at; NULL: all are new */
 };
 /* Checks value against s, appending at most SCHEMA_FINDINGS_MAX of each kind. */
 void schema_check(const struct schema *s, const json_t *value, struct schema_findings *f);
+
+/* Which part of an old value became a part of the new one: a field by its name, an entry of a map
+ * by its key, an item of a list of type map by its keys, which this finds (NULL: it is new). */
+const json_t *schema_old_item(const struct schema *list, const json_t *old, const json_t *item);
 
 /* Drops what s does not know, and nulls (of custom resources only in metadata), from value. */
 void schema_prune(const struct schema *s, json_t *value, bool keep_nulls);

@@ -1,7 +1,6 @@
 /* Rules are found by walking the value beside its schema, into parts that have rules only. The old
- * value walks along as far as it is clear which part became which: a field by its name, an entry of
- * a map by its key, an item of a list of type map by its keys. Items of other lists have no past,
- * and neither has what is below them.
+ * value walks along as far as it is clear which part became which (schema_old_item()). Items of
+ * lists without keys have no past, and neither has what is below them.
  *
  * Rules run after everything else: they may rely on types and required fields. Their steps are
  * counted over the whole object, so that no object can hold a thread of the server. */
@@ -114,27 +113,6 @@ static void check_rule(struct cel_walk *w, const struct schema *s, const struct 
 static void walk(struct cel_walk *w, const struct schema *s, const json_t *value,
                  const json_t *old);
 
-static bool same_keys(const struct schema *s, const json_t *a, const json_t *b) {
-    AUTO_FREE char *names = mem_strdup(s->map_keys);
-    char *rest = names;
-    for (char *name; (name = strsep(&rest, ","));) {
-        json_t *x = json_object_get(a, name), *y = json_object_get(b, name);
-        bool same = x && y ? json_equal(x, y) : x == y;
-        if (!same)
-            return false;
-    }
-    return true;
-}
-
-/* The item of a list of type map that has item's keys. */
-static const json_t *old_item(const struct schema *s, const json_t *old, const json_t *item) {
-    for (size_t i = 0; s->map_keys && i < json_array_size(old); i++) {
-        if (same_keys(s, json_array_get(old, i), item))
-            return json_array_get(old, i);
-    }
-    return NULL;
-}
-
 static void walk_members(struct cel_walk *w, const struct schema *s, const json_t *value,
                          const json_t *old) {
     const char *key;
@@ -171,7 +149,7 @@ static void walk(struct cel_walk *w, const struct schema *s, const json_t *value
             snprintf(index, sizeof(index), "%zu", i);
             push(w, "[%s]", index);
             const json_t *item = json_array_get(value, i);
-            walk(w, s->items, item, old_item(s, old, item));
+            walk(w, s->items, item, schema_old_item(s, old, item));
             pop(w, was);
         }
     }

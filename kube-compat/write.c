@@ -116,7 +116,8 @@ static enum errc settle_namespace(const struct request *rq, json_t *metadata, st
  * is a malformed body there, not an invalid field. */
 static enum errc validate(struct request *rq, const json_t *object, const json_t *old,
                           struct error *err) {
-    struct schema_findings found = {.causes = rq->causes, .nulls = !rq->kind->built_in};
+    struct schema_findings found = {
+        .causes = rq->causes, .nulls = !rq->kind->built_in, .old = rq->kind->built_in ? NULL : old};
     json_array_clear(rq->causes);
     schema_check(rq->kind->schema, object, &found);
     size_t i;
@@ -287,6 +288,27 @@ static enum errc name_taken(const struct request *rq, const char *key, const cha
     return going ? err_wrap(err, "object is being deleted") : code;
 }
 
+/* A create may have begun before its definition was deleted and end after the last look for
+ * objects. Whoever deletes marks the definition first and looks then (crds.c): so when the mark is
+ * not there after our commit, that look will find the object, and when it is, the object goes again
+ * here. */
+static enum errc check_definition(const struct request *rq, const struct store_object *stored,
+                                  struct error *err) {
+    struct object_key key;
+    AUTO(store_object) crd = NULL;
+    struct error gone = ERROR_INIT;
+    if (!rq->kind->crd)
+        return OK;
+    object_key(&key, "apiextensions.k8s.io", "customresourcedefinitions", NULL,
+               rq->kind->qualified);
+    if (!store_get(rq->kube->opt.store, key.text, &crd, &gone) && !object_deleting(crd->json))
+        return OK;
+    if (store_delete(rq->kube->opt.store, stored->key, stored->revision, NULL, &gone))
+        return OK; /* somebody was faster, and has it in his hands */
+    return err_set(err, ERR_METHOD,
+                   "create not allowed while custom resource definition is terminating");
+}
+
 static enum errc store_new(struct request *rq, json_t *object, json_t **ret_object,
                            struct error *err) {
     struct object_key key;
@@ -316,6 +338,8 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
     }
     if (code == ERR_EXISTS)
         return name_taken(rq, key.text, name, err);
+    if (!code)
+        code = check_definition(rq, stored, err);
     if (!code)
         write_done(rq);
     if (!code)
