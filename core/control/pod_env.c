@@ -145,8 +145,8 @@ static enum errc add_all(struct world *w, const json_t *pod, const json_t *from,
     return OK;
 }
 
-enum errc pod_env_resolve(struct world *w, const json_t *pod, json_t **ret_pod, struct error *err) {
-    const json_t *container = object_at(pod, "spec.containers.0");
+enum errc pod_env_resolve(struct world *w, const json_t *pod, const json_t *container,
+                          json_t **ret_container, struct error *err) {
     json_t *env = json_array();
     enum errc rc = OK;
     size_t i;
@@ -163,8 +163,8 @@ enum errc pod_env_resolve(struct world *w, const json_t *pod, json_t **ret_pod, 
         json_decref(env);
         return rc;
     }
-    *ret_pod = json_deep_copy(pod);
-    object_delete(*ret_pod, "spec.containers.0.envFrom");
-    object_set(*ret_pod, "spec.containers.0.env", env);
+    *ret_container = json_deep_copy(container);
+    object_delete(*ret_container, "envFrom");
+    object_set(*ret_container, "env", env);
     return OK;
 }

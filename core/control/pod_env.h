@@ -4,9 +4,9 @@
 
 #include "core/control/world.h"
 
-/* Gives a deep copy of the pod whose first container has only plain `env` entries. ERR_NOT_FOUND: a
+/* Gives a copy of a container of the pod that has only plain `env` entries. ERR_NOT_FOUND: a
  * Secret, ConfigMap or key that is not optional is missing (named in the message). */
-MUST_CHECK enum errc pod_env_resolve(struct world *w, const json_t *pod, json_t **ret_pod,
-                                     struct error *err);
+MUST_CHECK enum errc pod_env_resolve(struct world *w, const json_t *pod, const json_t *container,
+                                     json_t **ret_container, struct error *err);
 
 #endif

@@ -88,17 +88,16 @@ static void words_deinit(struct words *w) {
     w->len = 0;
 }
 
-static enum errc add_words(struct words *w, const json_t *container, const char *field,
-                           struct error *err) {
+/* path: the container's. */
+static enum errc add_words(struct words *w, const json_t *container, const char *path,
+                           const char *field, struct error *err) {
     size_t i;
     json_t *item;
     json_array_foreach (json_object_get(container, field), i, item) {
         if (w->len == ARGS_MAX)
-            return err_field(err, ERR_INVALID, "spec.containers[0].args",
-                             "spec.containers[0].args: more than %d words", ARGS_MAX);
+            return err_field(err, ERR_INVALID, path, "%s.args: more than %d words", path, ARGS_MAX);
         if (!json_is_string(item))
-            return err_field(err, ERR_INVALID, "spec.containers[0].args",
-                             "spec.containers[0].%s[%zu]: not a string", field, i);
+            return err_field(err, ERR_INVALID, path, "%s.%s[%zu]: not a string", path, field, i);
         w->list[w->len++] = expand(container, json_string_value(item));
     }
     w->list[w->len] = NULL;
@@ -257,35 +256,37 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
 }
 
 /* What a host pod asks for and does not get. */
-static void host_warnings(const json_t *pod, const json_t *container, struct replica_command *c) {
+static void host_warnings(const json_t *pod, const json_t *container, const char *path,
+                          struct replica_command *c) {
     size_t n = 0;
     static const char *const probes[] = {"readinessProbe", "livenessProbe", "startupProbe"};
     c->warnings = mem_array(4 + ARRAY_LEN(probes), sizeof(char *));
     for (size_t i = 0; i < ARRAY_LEN(probes); i++) {
         if (json_object_get(container, probes[i]))
-            c->warnings[n++] = mem_printf("spec.containers[0].%s: not asked; the pod is ready as "
-                                          "soon as its process runs",
-                                          probes[i]);
+            c->warnings[n++] = mem_printf("%s.%s: not asked; the container is ready as soon as its "
+                                          "process runs",
+                                          path, probes[i]);
     }
     if (json_object_size(object_at(container, "resources.limits")))
-        c->warnings[n++] = mem_strdup("spec.containers[0].resources.limits: not enforced here");
+        c->warnings[n++] = mem_printf("%s.resources.limits: not enforced here", path);
     if (json_array_size(json_object_get(container, "volumeMounts")))
-        c->warnings[n++] = mem_strdup("spec.containers[0].volumeMounts: nothing is mounted");
+        c->warnings[n++] = mem_printf("%s.volumeMounts: nothing is mounted", path);
     if (object_at(container, "securityContext.runAsGroup") ||
         object_at(pod, "spec.securityContext.runAsGroup"))
         c->warnings[n++] = mem_strdup("runAsGroup: the group has the number of the user");
 }
 
-static enum errc build_host(const json_t *pod, const json_t *container, struct words *w,
-                            struct replica_command *c, struct error *err) {
+static enum errc build_host(const json_t *pod, const json_t *container, const char *path,
+                            struct words *w, struct replica_command *c, struct error *err) {
     const char *work_dir = object_str(container, "workingDir");
     if (!json_array_size(json_object_get(container, "command")))
-        return err_field(err, ERR_INVALID, "spec.containers[0].command",
-                         "spec.containers[0].command: Required value: the image \"host\" has "
-                         "no command of its own");
+        return err_field(err, ERR_INVALID, path,
+                         "%s.command: Required value: the image \"host\" has no command of its "
+                         "own",
+                         path);
     if (work_dir && *work_dir != '/')
-        return err_field(err, ERR_INVALID, "spec.containers[0].workingDir",
-                         "spec.containers[0].workingDir: \"%s\" is not an absolute path", work_dir);
+        return err_field(err, ERR_INVALID, path,
+                         "%s.workingDir: \"%s\" is not an absolute path", path, work_dir);
     c->host = true;
     c->argv = mem_array(w->len + 1, sizeof(char *));
     const char *path = env_value(container, "PATH", 4);
@@ -294,7 +295,7 @@ static enum errc build_host(const json_t *pod, const json_t *container, struct w
         c->argv[i] = mem_strdup(w->list[i]);
     c->work_dir = mem_strdup(work_dir);
     c->env = copy_env(container);
-    host_warnings(pod, container, c);
+    host_warnings(pod, container, path, c);
     return OK;
 }
 
@@ -305,9 +306,15 @@ bool replica_command_is_host(const json_t *pod) {
 
 enum errc replica_command_make(const json_t *pod, const struct replica_command_options *opt,
                                struct replica_command *ret_cmd, struct error *err) {
-    const json_t *container = json_array_get(object_at(pod, "spec.containers"), 0);
+    const json_t *container =
+        opt->container ? opt->container : json_array_get(object_at(pod, "spec.containers"), 0);
+    const char *path = opt->path ? opt->path : "spec.containers[0]";
     const char *image = object_str(container, "image");
     bool host = replica_command_is_host(pod);
+    if (host && (!image || strcmp(image, REPLICA_HOST_IMAGE) != 0))
+        return err_field(err, ERR_INVALID, path,
+                         "%s.image: \"%s\" cannot be run beside containers with the image \"host\"",
+                         path, image ? image : "");
     if (!host && (!image || !replica_command_image_known(image)))
         return err_field(err, ERR_INVALID, "spec.containers[0].image",
                          "spec.containers[0].image: no runtime on this machine serves \"%s\"; "
@@ -316,11 +323,11 @@ enum errc replica_command_make(const json_t *pod, const struct replica_command_o
     struct words *w = mem_alloc(sizeof(*w));
     struct replica_command c = {0};
     size_t skip = 0;
-    enum errc rc = add_words(w, container, "command", err);
+    enum errc rc = add_words(w, container, path, "command", err);
     if (!rc)
-        rc = add_words(w, container, "args", err);
+        rc = add_words(w, container, path, "args", err);
     if (!rc && host)
-        rc = build_host(pod, container, w, &c, err);
+        rc = build_host(pod, container, path, w, &c, err);
     if (!rc && !host)
         rc = entry_point(w, &skip, err);
     if (!rc && !host)

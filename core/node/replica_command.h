@@ -37,6 +37,9 @@ struct replica_command_options {
     const char *program; /* path of inferd */
     const char *run_dir; /* the socket's directory */
     struct model_path_options models;
+    /* Which container, with its place for messages; NULL: the first, "spec.containers[0]". */
+    const json_t *container;
+    const char *path;
 };
 
 /* pod: the Pod object. ERR_INVALID: an image no runtime here serves (with the list), an option that
@@ -50,7 +53,8 @@ void replica_command_deinit(struct replica_command *c);
 #define REPLICA_HOST_IMAGE   "host"
 #define REPLICA_KNOWN_IMAGES "vllm/vllm-openai, kserve/huggingfaceserver, inferd/engine, host"
 
-/* The pod's first container has the image `host`. */
+/* A pod is run whole by commands of this machine, or by `inferd engine` in its first container:
+ * has that one the image `host`? */
 bool replica_command_is_host(const json_t *pod);
 
 /* True when an image name selects `inferd engine`. */
