@@ -4,6 +4,7 @@ rollouts; who may; and that nothing is left when the daemon is killed."""
 import json
 import os
 import pathlib
+import shutil
 
 from harness import PATIENCE, Daemon, run_tests, skip, wait_for
 
@@ -33,8 +34,8 @@ def phase(d, name):
     return d.get("pod", name)["status"].get("phase")
 
 
-def logs(d, *arguments):
-    return d.kubectl("logs", *arguments).stdout
+def logs(d, *arguments, **options):
+    return d.kubectl("logs", *arguments, **options).stdout
 
 
 def processes(marker):
@@ -161,5 +162,65 @@ def nothing_is_left_behind(program):
         assert not processes(marker)
 
 
+def what_went_while_nobody_looked_leaves_no_logs(program):
+    with daemon(program) as d:
+        d.apply(host_pod("stays", ["sh", "-c", "echo here; exec sleep 1000"]))
+        wait_for("the log", lambda: logs(d, "stays", check=False) == "here\n")
+        folders = lambda: sorted(p.name for p in (d.data / "logs").iterdir())
+        (kept,) = folders()
+        d.kill()
+        # As a pod leaves it that is deleted (its name, another uid) when no daemon sees the end of its process.
+        gone = d.data / "logs" / (kept[:-4] + "0000")
+        shutil.copytree(d.data / "logs" / kept, gone)
+        d.start()
+        assert folders() == [kept], folders()
+
+
+def container(name, script, **more):
+    return {"name": name, "image": "host", "command": ["sh", "-c", script], **more}
+
+
+def containers_of_a_pod_run_in_their_order(program):
+    with daemon(program) as d:
+        o = host_pod("many", ["true"], restart="OnFailure")
+        o["spec"]["initContainers"] = [
+            container("first", 'echo one; test -e "$(dirname "$HOME")/first-1"'),  # the second run finds its folder
+            container("beside", "echo beside; exec sleep 1000", restartPolicy="Always"),
+            container("second", "echo two")]
+        o["spec"]["containers"] = [container("quick", "echo quick; id -u"), container("slow", "id -u; read x < $0/go")]
+        fifo = d.home / "go"
+        os.mkfifo(fifo, 0o644)
+        o["spec"]["containers"][1]["command"] = ["sh", "-c", f"id -u; echo slow; read x < {fifo}"]
+        d.apply(o)
+
+        def status():
+            s = d.get("pod", "many")["status"]
+            both = s.get("initContainerStatuses", []) + s.get("containerStatuses", [])
+            return s, {c["name"]: c for c in both}
+
+        def slow_runs():
+            s, by_name = status()
+            return ("running" in by_name.get("slow", {}).get("state", {}) and
+                    "terminated" in by_name["quick"]["state"] and (s, by_name))
+        s, by_name = wait_for("the main containers", slow_runs)
+        assert s["phase"] == "Running", s
+        assert by_name["first"]["restartCount"] == 1 and by_name["first"]["ready"], by_name["first"]
+        assert by_name["beside"]["state"]["running"] and by_name["second"]["state"]["terminated"]["exitCode"] == 0
+        assert logs(d, "many", "-c", "first") == "one\n" and logs(d, "many", "-c", "first", "--previous") == "one\n"
+        everything = logs(d, "many", "--all-containers", "--prefix").splitlines()
+        assert {line.split("]")[0].split("/")[-1] for line in everything} == set(by_name), everything
+        users = {logs(d, "many", "-c", name).split()[-1 if name == "quick" else 0] for name in ("quick", "slow")}
+        assert len(users) == 1, users
+        done = d.kubectl("logs", "many", "-c", "nobody", check=False)
+        assert done.returncode and "nobody is not valid for pod many" in done.stderr, done.stderr
+        assert d.kubectl("get", "pod", "many", "--no-headers").stdout.split()[1] == "1/2"
+        fifo.write_text("\n")
+        d.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/many", f"--timeout={PATIENCE}s")
+        s, by_name = status()
+        assert "terminated" in by_name["beside"]["state"], by_name["beside"]
+        d.kubectl("delete", "pod", "many")
+        wait_for("the folder to go", lambda: not list((d.home / (d.data.name + "-pods")).iterdir()))
+
+
 run_tests(a_command_runs_apart_from_the_daemon, ends_are_told_and_policies_kept, a_deployment_of_processes_rolls,
-          only_who_may_runs_processes, nothing_is_left_behind)
+          only_who_may_runs_processes, nothing_is_left_behind, containers_of_a_pod_run_in_their_order, what_went_while_nobody_looked_leaves_no_logs)

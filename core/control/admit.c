@@ -14,6 +14,7 @@
 #include "core/control/service.h"
 #include "core/quantity.h"
 #include "core/control/rollout.h"
+#include "core/node/replica_command.h"
 #include "core/object.h"
 
 enum { ISVC_NAME_BYTES_MAX = 48 }; /* the label "isvc.NAME-predictor" has 63 at most */
@@ -277,12 +278,14 @@ static enum errc admit_pod(json_t *pod, const json_t *old, json_t *warnings, str
     if (old)
         return OK;
     pod_fields_ignored(json_object_get(pod, "spec"), "spec", warnings);
+    if (replica_command_is_host(pod))
+        return OK;
     if (json_array_size(containers) > 1)
         json_array_append_new(warnings, json_string("spec.containers: inferd runs the first "
-                                                    "container of a pod only"));
+                                                    "container of a pod that serves a model only"));
     if (json_array_size(object_at(pod, "spec.initContainers")))
-        json_array_append_new(warnings, json_string("spec.initContainers has no effect: there are "
-                                                    "no images here to run"));
+        json_array_append_new(warnings, json_string("spec.initContainers has no effect on a pod "
+                                                    "that serves a model"));
     return OK;
 }
 

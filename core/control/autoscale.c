@@ -150,9 +150,10 @@ static void measure_start(struct world *w, const struct autoscale_record *r,
     for (size_t i = 0; i < pods.num_items; i++) {
         const json_t *pod = pods.items[i]->json;
         const char *of = object_label(pod, ISVC_LABEL);
+        const struct replica_key key = {object_uid(pod), object_str(pod, "spec.containers.0.name")};
         struct replica_state s;
-        if (!of || strcmp(of, r->name) != 0 || !object_uid(pod) ||
-            !w->driver.get(w->driver.self, object_uid(pod), &s) || s.ready_ms <= latest_ms)
+        if (!of || strcmp(of, r->name) != 0 || !key.uid || !key.container ||
+            !w->driver.get(w->driver.self, &key, &s) || s.ready_ms <= latest_ms)
             continue;
         latest_ms = s.ready_ms;
         int64_t took_ms = s.ready_ms - s.started_ms;

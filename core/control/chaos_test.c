@@ -156,7 +156,8 @@ static void assert_service_as_asked(struct fixture *f, const json_t *isvc) {
         const char *of = object_label(pod, ISVC_LABEL);
         if (!of || strcmp(of, object_name(isvc)) != 0)
             continue;
-        const struct fake_process *p = fixture_process(f, object_uid(pod));
+        const struct fake_process *p = fixture_process(
+            f, &(struct replica_key){object_uid(pod), object_str(pod, "spec.containers.0.name")});
         num++;
         assert_non_null(p);
         assert_string_equal(object_condition(pod, "Ready"), "True");

@@ -16,6 +16,7 @@
 #include "core/base/log.h"
 #include "core/control/controllers.h"
 #include "core/control/node.h"
+#include "core/control/world.h"
 
 enum { PATH_BYTES_MAX = 4096 };
 
@@ -113,6 +114,17 @@ static enum errc watch_fd(struct control *c, int fd, struct error *err) {
     return OK;
 }
 
+static bool pod_is_there(void *user, const char *ns, const char *pod, const char *uid) {
+    const struct control_options *opt = user;
+    const struct kind_row *row = kind_row(KIND_POD);
+    struct object_key key;
+    struct error none = ERROR_INIT;
+    AUTO(store_object) o = NULL;
+    object_key(&key, row->group, row->resource, ns, pod);
+    return !store_get(opt->store, key.text, &o, &none) && object_uid(o->json) &&
+           !strcmp(object_uid(o->json), uid);
+}
+
 static enum errc start(struct control *c, const struct control_options *opt, struct error *err) {
     const struct config *config = opt->config;
     struct supervisor_options sup = {.run_dir = c->run_dir,
@@ -122,6 +134,8 @@ static enum errc start(struct control *c, const struct control_options *opt, str
                                      .running = opt->running,
                                      .on_change = replica_changed,
                                      .user = c};
+    if (opt->podlog)
+        podlog_sweep(opt->podlog, pod_is_there, (void *)(uintptr_t)opt);
     if (supervisor_create(&sup, &c->supervisor, err))
         return err->code;
     struct world w = {

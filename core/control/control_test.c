@@ -181,9 +181,10 @@ static void create_service(struct site *s) {
                      OK);
 }
 
-/* The pid of the process whose pid file the supervisor keeps for this pod. */
+/* The pid of the process whose pid file the supervisor keeps for this pod's container. */
 static int pid_of(struct site *s, const json_t *pod) {
-    AUTO_FREE char *path = mem_printf("%s/run/%s.pid", s->dir, object_uid(pod));
+    AUTO_FREE char *path = mem_printf("%s/run/%s_%s.pid", s->dir, object_uid(pod),
+                                      object_str(pod, "spec.containers.0.name"));
     FILE *f = fopen(path, "re");
     int pid = 0;
     assert_non_null(f);

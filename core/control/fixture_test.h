@@ -18,7 +18,7 @@
 enum { FIXTURE_PROCESSES_MAX = 64, FIXTURE_ROUNDS_MAX = 200 };
 
 struct fake_process {
-    char uid[64], pod[128];
+    char uid[64], pod[128], container[64];
     char argv[2048];
     uint32_t restart, user;
     struct replica_state state;
@@ -44,9 +44,11 @@ struct fixture {
 
 /* The fake driver. */
 
-static inline struct fake_process *fixture_process(struct fixture *f, const char *uid) {
+static inline struct fake_process *fixture_process(struct fixture *f,
+                                                   const struct replica_key *key) {
     for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++) {
-        if (f->processes[i].used && !strcmp(f->processes[i].uid, uid))
+        if (f->processes[i].used && !strcmp(f->processes[i].uid, key->uid) &&
+            !strcmp(f->processes[i].container, key->container))
             return &f->processes[i];
     }
     return NULL;
@@ -56,7 +58,7 @@ static inline enum errc fake_start(void *self, const struct replica_spec *spec, 
     struct fixture *f = self;
     if (f->start_fails)
         return err_set(err, ERR_IO, "fork: Resource temporarily unavailable");
-    assert_null(fixture_process(f, spec->uid));
+    assert_null(fixture_process(f, &(struct replica_key){spec->uid, spec->container}));
     struct fake_process *p = f->processes;
     while (p->used)
         p++;
@@ -64,6 +66,7 @@ static inline enum errc fake_start(void *self, const struct replica_spec *spec, 
         .used = true, .restart = spec->restart, .user = spec->user, .grace_ms = -1};
     snprintf(p->uid, sizeof(p->uid), "%s", spec->uid);
     snprintf(p->pod, sizeof(p->pod), "%s", spec->pod);
+    snprintf(p->container, sizeof(p->container), "%s", spec->container);
     size_t len = 0;
     for (const char *const *a = spec->argv; *a && len < sizeof(p->argv); a++)
         len += (size_t)snprintf(p->argv + len, sizeof(p->argv) - len, "%s ", *a);
@@ -87,9 +90,9 @@ static inline void fixture_exit(struct fixture *f, struct fake_process *p, int c
     controllers_replica_changed(f->controllers, p->uid);
 }
 
-static inline void fake_stop(void *self, const char *uid, int64_t grace_ms) {
+static inline void fake_stop(void *self, const struct replica_key *key, int64_t grace_ms) {
     struct fixture *f = self;
-    struct fake_process *p = fixture_process(f, uid);
+    struct fake_process *p = fixture_process(f, key);
     if (!p || p->state.phase == REPLICA_EXITED)
         return;
     p->state.phase = REPLICA_STOPPING;
@@ -98,15 +101,16 @@ static inline void fake_stop(void *self, const char *uid, int64_t grace_ms) {
         fixture_exit(f, p, 0, 0, "");
 }
 
-static inline bool fake_get(void *self, const char *uid, struct replica_state *ret_state) {
-    struct fake_process *p = fixture_process(self, uid);
+static inline bool fake_get(void *self, const struct replica_key *key,
+                            struct replica_state *ret_state) {
+    struct fake_process *p = fixture_process(self, key);
     if (p)
         *ret_state = p->state;
     return p != NULL;
 }
 
-static inline void fake_forget(void *self, const char *uid) {
-    struct fake_process *p = fixture_process(self, uid);
+static inline void fake_forget(void *self, const struct replica_key *key) {
+    struct fake_process *p = fixture_process(self, key);
     assert_non_null(p);
     assert_int_equal(p->state.phase, REPLICA_EXITED);
     p->used = false;
@@ -117,6 +121,15 @@ static inline int fixture_num_processes(const struct fixture *f) {
     for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++)
         num += f->processes[i].used;
     return num;
+}
+
+/* The process of a container, told by the container's name alone; NULL: it has none. */
+static inline struct fake_process *fixture_container(struct fixture *f, const char *container) {
+    for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++) {
+        if (f->processes[i].used && !strcmp(f->processes[i].container, container))
+            return &f->processes[i];
+    }
+    return NULL;
 }
 
 /* The only process there is. */
@@ -134,6 +147,12 @@ static inline void fixture_set_phase(struct fixture *f, struct fake_process *p,
     if (phase == REPLICA_READY && !p->state.ready_ms)
         p->state.ready_ms = f->wall_ms;
     controllers_replica_changed(f->controllers, p->uid);
+}
+
+static inline void fake_forget_pod(void *self, const char *uid) {
+    struct fixture *f = self;
+    for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++)
+        assert_false(f->processes[i].used && !strcmp(f->processes[i].uid, uid));
 }
 
 /* Time. */
@@ -180,7 +199,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .store = f->store,
         .config = &f->config,
         .traffic = f->traffic,
-        .driver = {fake_start, fake_stop, fake_get, fake_forget, f},
+        .driver = {fake_start, fake_stop, fake_get, fake_forget, fake_forget_pod, f},
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

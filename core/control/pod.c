@@ -8,266 +8,109 @@
  *                                                     ▼
  *                                                 Succeeded, Failed
  *
- * A reconcile reads the Pod, asks the driver about the process of its uid, and brings the one in
- * line with the other. What it remembers between two looks (the table below: back-off, when the
- * drain ends) may be lost: a daemon that starts anew finds pods without processes and starts them,
- * with the restartCount they had, because the pod did not fail.
+ * That is a container's way; which containers may run, and when the pod is done, pod_plan.c says.
  *
- * Deleting: the pod turns unready and leaves the traffic table first; POD_DRAIN_DELAY_MS later it
- * gets SIGTERM, and SIGKILL after its grace period; its Pod goes from the store when the process
- * is gone. A Pod that vanished (grace period 0) leaves a record behind, whose process is killed. */
+ * A reconcile reads the Pod, asks the driver about the processes of its containers, and brings the
+ * one in line with the other. What it remembers between two looks (pod_record.h) may be lost: a
+ * daemon that starts anew finds pods without processes and starts them, with the restartCount they
+ * had, because the pod did not fail.
+ *
+ * Deleting: the pod turns unready and leaves the traffic table first; POD_DRAIN_DELAY_MS later its
+ * containers get SIGTERM, the sidecars when the others have ended, and SIGKILL after the grace
+ * period; the Pod goes from the store when the last process is gone. A Pod that vanished (grace
+ * period 0) leaves a record behind, whose processes are killed. */
 #include "core/control/pod.h"
 
 #include "core/control/events.h"
 #include "core/control/placement.h"
-#include "core/control/pod_env.h"
+#include "core/control/pod_record.h"
+#include "core/control/pod_start.h"
 #include "core/control/pod_status.h"
-#include "core/control/pod_user.h"
 #include "core/control/restart.h"
 #include "core/control/scheduler.h"
-#include "core/node/replica_command.h"
 
 static const char COMPONENT[] = "kubelet";
 
-enum { START_RETRY_MS_MIN = 1000, GRACE_SECONDS_DEFAULT = 30 };
-
-/* A pod of this node that has, had or waits for a process. */
-struct pod_record {
-    struct pod_record *next;
-    char *ns, *name, *uid;
-    char *home_dir;                 /* of a host pod's run */
-    struct replica_command command; /* of the current run */
-    bool has_command;
-    uint32_t restarts;                /* restartCount of the current or the next run */
-    int64_t backoff_ms;               /* restart_decide()'s; -1: has not ended yet */
-    int64_t start_at_ms;              /* monotonic: no start before */
-    int64_t start_retry_ms;           /* after a start that did not come about */
-    char *wait_reason, *wait_message; /* why it has not been started; NULL: nothing is in the way */
-    int64_t
-        evict_at_ms;    /* monotonic: a NoExecute taint is tolerated until then; 0: none is there */
-    int64_t stop_at_ms; /* monotonic: SIGTERM when the drain delay is over; 0: not deleting */
-    bool unhealthy_told;
-    uint32_t user; /* of a host pod; 0: of another */
+enum {
+    GRACE_SECONDS_DEFAULT = 30,
+    SIDECAR_GRACE_MS_MIN = 2000, /* after the main containers have used up the pod's */
 };
-
-struct pod_table {
-    struct pod_record *records;
-};
-
-struct pod_table *pod_table_create(void) {
-    return mem_alloc(sizeof(struct pod_table));
-}
-
-static void clear_command(struct pod_record *r) {
-    if (r->has_command)
-        replica_command_deinit(&r->command);
-    r->has_command = false;
-}
-
-/* Takes the message. */
-static void set_wait(struct pod_record *r, const char *reason, char *message) {
-    free(r->wait_reason);
-    free(r->wait_message);
-    r->wait_reason = mem_strdup(reason);
-    r->wait_message = message;
-}
-
-static void record_destroy(struct pod_record *r) {
-    clear_command(r);
-    set_wait(r, NULL, NULL);
-    free(r->ns);
-    free(r->name);
-    free(r->uid);
-    free(r->home_dir);
-    free(r);
-}
-
-void pod_table_destroy(struct pod_table *t) {
-    if (!t)
-        return;
-    for (struct pod_record *r = t->records, *next; r; r = next) {
-        next = r->next;
-        record_destroy(r);
-    }
-    free(t);
-}
-
-static struct pod_record *find_record(const struct world *w, const char *uid) {
-    for (struct pod_record *r = w->pods->records; r; r = r->next) {
-        if (!strcmp(r->uid, uid))
-            return r;
-    }
-    return NULL;
-}
-
-static struct pod_record *open_record(struct world *w, const json_t *pod) {
-    struct pod_record *r = find_record(w, object_uid(pod));
-    if (r)
-        return r;
-    r = mem_alloc(sizeof(*r));
-    r->ns = mem_strdup(object_namespace(pod));
-    r->name = mem_strdup(object_name(pod));
-    r->uid = mem_strdup(object_uid(pod));
-    r->backoff_ms = -1;
-    r->restarts = pod_status_restarts(pod);
-    /* An earlier daemon was waiting to restart it; the run that crashed keeps its number. */
-    const char *waiting = pod_status_waiting(pod);
-    if (waiting && !strcmp(waiting, "CrashLoopBackOff"))
-        r->restarts++;
-    r->next = w->pods->records;
-    w->pods->records = r;
-    return r;
-}
-
-static void close_record(struct world *w, struct pod_record *r) {
-    struct pod_record **at = &w->pods->records;
-    while (*at != r)
-        at = &(*at)->next;
-    *at = r->next;
-    if (w->podlog)
-        podlog_remove(w->podlog, r->ns, r->name, r->uid);
-    record_destroy(r);
-}
 
 void pod_changed(struct world *w, const char *uid) {
-    struct pod_record *r = find_record(w, uid);
+    struct pod_record *r = pod_record_find(w, uid);
     if (r)
         world_enqueue(w, KIND_POD, r->ns, r->name);
 }
 
 bool pod_endpoint(const struct world *w, const char *uid, const char **ret_uds_path,
                   const char *const **ret_served_names) {
-    const struct pod_record *r = find_record(w, uid);
-    if (!r || !r->has_command || r->command.host)
+    const struct pod_record *r = pod_record_find(w, uid);
+    if (!r || r->host || !r->num_containers || !r->containers[0].has_command)
         return false;
-    *ret_uds_path = r->command.uds_path;
-    *ret_served_names = (const char *const *)r->command.served_names;
+    *ret_uds_path = r->containers[0].command.uds_path;
+    *ret_served_names = (const char *const *)r->containers[0].command.served_names;
     return true;
 }
 
-/* Starting. */
+/* One look at a pod: its containers as they are now. */
+struct look {
+    struct pod_record *r;
+    struct pod_plan_container *plan; /* one a container, like the next */
+    struct replica_state **exited;   /* of those whose end is not written down yet; else NULL */
+    bool any_exited;
+};
 
-static const char *container_name(const json_t *pod) {
-    const char *name = object_str(pod, "spec.containers.0.name");
-    return name ? name : "";
+static bool get_state(struct world *w, const struct pod_record *r, const struct pod_container *c,
+                      struct replica_state *ret_state) {
+    const struct replica_key key = pod_container_key(r, c);
+    return w->driver.get(w->driver.self, &key, ret_state);
 }
 
-static enum errc make_command(struct world *w, const json_t *pod, struct pod_record *r,
-                              struct error *err) {
-    json_t *resolved = NULL;
-    if (pod_env_resolve(w, pod, &resolved, err))
-        return err->code = ERR_UNAVAILABLE; /* not a missing model: that is ERR_NOT_FOUND */
-    struct replica_command_options opt = {
-        .program = w->program,
-        .run_dir = w->run_dir,
-        .models = {.models_dir = w->models_dir, .hf_cache_dir = w->hf_cache_dir},
+/* The container's process has ended: for good? */
+static void look_at_exit(const json_t *pod, struct look *l, size_t i,
+                         const struct replica_state *state) {
+    const struct pod_container *c = &l->r->containers[i];
+    struct restart_run run = {
+        .policy = pod_plan_restart_policy(c->role, object_str(pod, "spec.restartPolicy")),
+        .exit_code = state->exit_code,
+        .ran_ms = state->finished_ms - state->started_ms,
     };
-    clear_command(r);
-    enum errc rc = replica_command_make(resolved, &opt, &r->command, err);
-    r->has_command = !rc;
-    json_decref(resolved);
-    return rc;
-}
-
-static bool user_taken(const void *user, uint32_t id) {
-    const struct world *w = user;
-    for (const struct pod_record *r = w->pods->records; r; r = r->next) {
-        if (r->user == id)
-            return true;
-    }
-    return false;
-}
-
-/* A host pod gets its user, which it keeps, and the folder of this run. */
-static enum errc give_user(struct world *w, const json_t *pod, struct pod_record *r,
-                           struct error *err) {
-    if (!r->command.host)
-        return OK;
-    if (!w->config->host_processes)
-        return err_set(err, ERR_INVALID,
-                       "the image \"host\" is turned off on this machine (hostProcesses)");
-    const struct pod_user_range range = {(uint32_t)w->config->host_user_first,
-                                         (uint32_t)w->config->host_user_last, user_taken, w};
-    if (!r->user && pod_user_pick(pod, &range, &r->user, err))
-        return err->code;
-    free(r->home_dir);
-    r->home_dir = mem_printf("%s/%s-%u", w->config->host_pods_dir, r->uid, r->restarts);
-    return OK;
-}
-
-static enum errc start_process(struct world *w, const json_t *pod, struct pod_record *r,
-                               struct error *err) {
-    struct replica_spec spec = {
-        .ns = r->ns,
-        .pod = r->name,
-        .uid = r->uid,
-        .container = container_name(pod),
-        .restart = r->restarts,
-        .argv = (const char *const *)r->command.argv,
-        .env = (const char *const *)r->command.env,
-        .uds_path = r->command.uds_path,
-        .health_path = "/health",
-        .open_files_max = w->config->replica_open_files_max,
-        .user = r->command.host ? r->user : 0,
-        .home_dir = r->home_dir,
-        .work_dir = r->command.work_dir,
-    };
-    return w->driver.start(w->driver.self, &spec, err);
-}
-
-/* What the container waits for, in the kubelet's words where it has them. */
-static const char *start_failure(enum errc rc) {
-    switch (rc) {
-    case ERR_NOT_FOUND:
-        return "ModelNotFound";
-    case ERR_UNAVAILABLE:
-        return "CreateContainerConfigError";
-    case ERR_INVALID:
-        return "InvalidContainer";
-    default:
-        return "RunContainerError";
+    int64_t backoff_ms = c->backoff_ms;
+    l->exited[i] = mem_dup(state, sizeof(*state));
+    l->any_exited = true;
+    if (!restart_decide(&run, &backoff_ms)) {
+        l->plan[i].phase = POD_CONTAINER_ENDED;
+        l->plan[i].exit_code = state->exit_code;
     }
 }
 
-static void put_off_start(struct world *w, const struct store_object *o, struct pod_record *r,
-                          const struct error *why) {
-    bool told = r->wait_message && !strcmp(r->wait_message, why->text);
-    set_wait(r, start_failure(why->code), mem_strdup(why->text));
-    r->start_retry_ms = r->start_retry_ms ? r->start_retry_ms * 2 : START_RETRY_MS_MIN;
-    if (r->start_retry_ms > POD_MODEL_RETRY_MS_MAX)
-        r->start_retry_ms = POD_MODEL_RETRY_MS_MAX;
-    r->start_at_ms = w->mono_ms + r->start_retry_ms;
-    if (!told)
-        event_emit(w, o->json, EVENT_WARNING,
-                   why->code == ERR_NOT_FOUND ? "ModelNotFound" : "Failed", COMPONENT, "%s",
-                   why->text);
-}
-
-static void tell_start(struct world *w, const json_t *pod, const struct pod_record *r) {
-    const char *container = container_name(pod);
-    if (!r->command.host)
-        event_emit(w, pod, EVENT_NORMAL, "ModelFound", COMPONENT, "Model \"%s\" is at %s",
-                   r->command.model_reference, r->command.model_path);
-    for (char **warning = r->command.warnings; warning && *warning; warning++)
-        event_emit(w, pod, EVENT_WARNING, "OptionIgnored", COMPONENT, "%s", *warning);
-    event_emit(w, pod, EVENT_NORMAL, "Created", COMPONENT, "Created container: %s", container);
-    event_emit(w, pod, EVENT_NORMAL, "Started", COMPONENT, "Started container %s", container);
-}
-
-/* True: the process runs. */
-static bool start(struct world *w, const struct store_object *o, struct pod_record *r) {
-    struct error err = ERROR_INIT;
-    if (make_command(w, o->json, r, &err) || give_user(w, o->json, r, &err) ||
-        start_process(w, o->json, r, &err)) {
-        clear_command(r);
-        put_off_start(w, o, r, &err);
-        return false;
+static void look_at(struct world *w, const json_t *pod, struct pod_record *r, struct look *l) {
+    struct replica_state state;
+    *l = (struct look){.r = r,
+                       .plan = mem_array(r->num_containers + 1, sizeof(l->plan[0])),
+                       .exited = mem_array(r->num_containers + 1, sizeof(l->exited[0]))};
+    for (size_t i = 0; i < r->num_containers; i++) {
+        const struct pod_container *c = &r->containers[i];
+        l->plan[i].role = c->role;
+        if (c->ended) {
+            l->plan[i].phase = POD_CONTAINER_ENDED;
+            l->plan[i].exit_code = c->exit_code;
+        } else if (get_state(w, r, c, &state)) {
+            l->plan[i].started = state.ready_ms != 0;
+            l->plan[i].phase = POD_CONTAINER_RUNNING;
+            if (state.phase == REPLICA_EXITED) {
+                l->plan[i].phase = POD_CONTAINER_ABSENT;
+                look_at_exit(pod, l, i, &state);
+            }
+        }
     }
-    set_wait(r, NULL, NULL);
-    r->start_retry_ms = 0;
-    r->unhealthy_told = false;
-    tell_start(w, o->json, r);
-    return true;
+}
+
+static void look_deinit(struct look *l) {
+    for (size_t i = 0; i < l->r->num_containers; i++)
+        free(l->exited[i]);
+    free(l->exited);
+    free(l->plan);
 }
 
 static bool finished(const json_t *pod) {
@@ -275,10 +118,10 @@ static bool finished(const json_t *pod) {
     return phase && (!strcmp(phase, "Succeeded") || !strcmp(phase, "Failed"));
 }
 
-static enum errc write_status(struct world *w, const struct store_object *o, json_t *pod, bool done,
-                              struct error *err) {
+static enum errc write_status(struct world *w, const struct store_object *o, json_t *pod,
+                              const struct pod_plan *plan, struct error *err) {
     bool was_ready = pod_status_ready(o->json);
-    pod_status_settle(w, pod, done);
+    pod_status_settle(w, pod, plan);
     if (was_ready != pod_status_ready(pod))
         w->traffic_stale = true;
     return world_update(w, o, pod, NULL, err);
@@ -286,60 +129,82 @@ static enum errc write_status(struct world *w, const struct store_object *o, jso
 
 /* Running and ending. */
 
-static void tell_unhealthy(struct world *w, const struct store_object *o, struct pod_record *r,
+static void tell_unhealthy(struct world *w, const json_t *pod, struct pod_container *c,
                            const struct replica_state *state) {
-    if (state->phase == REPLICA_UNREADY && !r->unhealthy_told)
-        event_emit(w, o->json, EVENT_WARNING, "Unhealthy", COMPONENT,
+    if (state->phase == REPLICA_UNREADY && !c->unhealthy_told)
+        event_emit(w, pod, EVENT_WARNING, "Unhealthy", COMPONENT,
                    "Readiness probe failed: GET /health is not answered with 200");
-    r->unhealthy_told = state->phase == REPLICA_UNREADY;
+    c->unhealthy_told = state->phase == REPLICA_UNREADY;
 }
 
-static void tell_exit(struct world *w, const struct store_object *o,
+static void tell_exit(struct world *w, const json_t *pod, const struct pod_container *c,
                       const struct replica_state *state) {
     if (!state->exit_code)
         return;
-    event_emit(w, o->json, EVENT_WARNING, "Failed", COMPONENT, "Container %s ended with %s %d: %s",
-               container_name(o->json), state->signal ? "signal" : "exit code",
+    event_emit(w, pod, EVENT_WARNING, "Failed", COMPONENT, "Container %s ended with %s %d: %s",
+               c->name, state->signal ? "signal" : "exit code",
                state->signal ? state->signal : state->exit_code,
                *state->message ? state->message : "it left no message");
 }
 
-static void begin_backoff(struct world *w, const struct store_object *o, struct pod_record *r) {
-    set_wait(r, "CrashLoopBackOff",
-             mem_printf("back-off %llds restarting failed container=%s pod=%s_%s(%s)",
-                        (long long)(r->backoff_ms / 1000), container_name(o->json), r->name, r->ns,
-                        r->uid));
-    event_emit(w, o->json, EVENT_WARNING, "BackOff", COMPONENT,
-               "Back-off restarting failed container %s in pod %s_%s(%s)", container_name(o->json),
-               r->name, r->ns, r->uid);
+static void begin_backoff(struct world *w, const json_t *pod, const struct pod_record *r,
+                          struct pod_container *c) {
+    pod_container_set_wait(c, "CrashLoopBackOff",
+                           mem_printf("back-off %llds restarting failed container=%s "
+                                      "pod=%s_%s(%s)",
+                                      (long long)(c->backoff_ms / 1000), c->name, r->name, r->ns,
+                                      r->uid));
+    event_emit(w, pod, EVENT_WARNING, "BackOff", COMPONENT,
+               "Back-off restarting failed container %s in pod %s_%s(%s)", c->name, r->name, r->ns,
+               r->uid);
 }
 
-/* How the run ended is written first; only when that is stored is the run forgotten. */
-static enum errc handle_exit(struct world *w, const struct store_object *o, json_t *pod,
-                             struct pod_record *r, const struct replica_state *state,
-                             struct error *err) {
+/* How a run ended is written down: the run is forgotten, and the next one planned. */
+static void settle_exit(struct world *w, const json_t *pod, struct look *l, size_t i,
+                        const struct pod_plan *plan) {
+    struct pod_record *r = l->r;
+    struct pod_container *c = &r->containers[i];
+    const struct replica_state *state = l->exited[i];
+    const struct replica_key key = pod_container_key(r, c);
+    w->driver.forget(w->driver.self, &key);
+    pod_container_clear_command(c);
+    tell_exit(w, pod, c, state);
+    c->ended = l->plan[i].phase == POD_CONTAINER_ENDED;
+    c->exit_code = state->exit_code;
+    if (c->ended || plan->ended)
+        return;
     struct restart_run run = {
-        .policy = object_str(pod, "spec.restartPolicy"),
+        .policy = "Always", /* whether was decided before; how long to wait is not */
         .exit_code = state->exit_code,
         .ran_ms = state->finished_ms - state->started_ms,
     };
-    int64_t backoff_ms = r->backoff_ms;
-    bool again = restart_decide(&run, &backoff_ms);
-    pod_status_set_terminated(pod, state);
-    if (write_status(w, o, pod, !again, err))
-        return err->code;
-    w->driver.forget(w->driver.self, r->uid);
-    clear_command(r);
-    tell_exit(w, o, state);
-    if (!again)
-        return OK;
-    r->backoff_ms = backoff_ms;
-    r->restarts++;
-    int64_t wait_ms = backoff_ms - (w->wall_ms - state->finished_ms);
-    r->start_at_ms = w->mono_ms + (wait_ms > 0 ? wait_ms : 0);
+    ASSERT(restart_decide(&run, &c->backoff_ms));
+    c->restarts++;
+    int64_t wait_ms = c->backoff_ms - (w->wall_ms - state->finished_ms);
+    c->start_at_ms = w->mono_ms + (wait_ms > 0 ? wait_ms : 0);
     if (wait_ms > 0)
-        begin_backoff(w, o, r);
-    world_enqueue(w, KIND_POD, r->ns, r->name);
+        begin_backoff(w, pod, r, c);
+}
+
+static enum errc handle_exits(struct world *w, const struct store_object *o, json_t *pod,
+                              struct look *l, const struct pod_plan *plan, struct error *err) {
+    for (size_t i = 0; i < l->r->num_containers; i++) {
+        const struct pod_container *c = &l->r->containers[i];
+        json_t *status = pod_status_of(pod, c->name);
+        if (!l->exited[i])
+            continue;
+        pod_status_set_terminated(status, l->exited[i]);
+        if (c->role == POD_ROLE_INIT && !l->exited[i]->exit_code)
+            object_set(status, "ready", json_true()); /* as complete as it can be */
+    }
+    if (write_status(w, o, pod, plan, err))
+        return err->code;
+    for (size_t i = 0; i < l->r->num_containers; i++) {
+        if (l->exited[i])
+            settle_exit(w, o->json, l, i, plan);
+    }
+    if (!plan->done)
+        world_enqueue(w, KIND_POD, l->r->ns, l->r->name);
     return OK;
 }
 
@@ -365,31 +230,6 @@ static enum errc evict(struct world *w, const struct store_object *o, struct err
     return world_delete(w, o, err);
 }
 
-static enum errc run(struct world *w, const struct store_object *o, struct error *err) {
-    struct pod_record *r = open_record(w, o->json);
-    if (must_leave(w, o, r))
-        return evict(w, o, err);
-    struct replica_state state;
-    json_t *pod = json_deep_copy(o->json);
-    pod_status_init(w, pod);
-    bool known = w->driver.get(w->driver.self, r->uid, &state);
-    if (known && state.phase == REPLICA_EXITED)
-        return handle_exit(w, o, pod, r, &state, err);
-    if (!known && w->mono_ms >= r->start_at_ms)
-        known = start(w, o, r) && w->driver.get(w->driver.self, r->uid, &state);
-    if (known) {
-        tell_unhealthy(w, o, r, &state);
-        pod_status_set_running(pod, &state, r->restarts);
-    } else {
-        if (r->wait_reason)
-            pod_status_set_waiting(pod, r->wait_reason, r->wait_message);
-        world_enqueue_after(w, KIND_POD, r->ns, r->name, r->start_at_ms - w->mono_ms);
-    }
-    return write_status(w, o, pod, false, err);
-}
-
-/* Deleting. */
-
 static int64_t grace_ms(const json_t *pod) {
     int64_t grace =
         object_int(pod, "metadata.deletionGracePeriodSeconds",
@@ -397,66 +237,181 @@ static int64_t grace_ms(const json_t *pod) {
     return grace > 0 ? grace * 1000 : 0;
 }
 
+/* Starts, stops and describes one container. */
+static void run_container(struct world *w, const struct store_object *o, json_t *pod,
+                          struct look *l, size_t i, const struct pod_plan *plan) {
+    struct pod_record *r = l->r;
+    struct pod_container *c = &r->containers[i];
+    const struct replica_key key = pod_container_key(r, c);
+    struct replica_state state;
+    json_t *status = pod_status_of(pod, c->name);
+    bool known = l->plan[i].phase == POD_CONTAINER_RUNNING && get_state(w, r, c, &state);
+    if (known && plan->stop_sidecars && state.phase != REPLICA_STOPPING) {
+        event_emit(w, o->json, EVENT_NORMAL, "Killing", COMPONENT, "Stopping container %s",
+                   c->name);
+        w->driver.stop(w->driver.self, &key, grace_ms(pod));
+    }
+    if (!known && l->plan[i].may_run && l->plan[i].phase == POD_CONTAINER_ABSENT) {
+        if (w->mono_ms >= c->start_at_ms)
+            known = pod_start(w, o->json, r, c) && get_state(w, r, c, &state);
+        /* Look again: at what this lets on, or when it may be tried again. */
+        int64_t wait_ms = known ? 0 : c->start_at_ms - w->mono_ms;
+        if (!known || c->role != POD_ROLE_MAIN)
+            world_enqueue_after(w, KIND_POD, r->ns, r->name, wait_ms);
+    }
+    if (known) {
+        tell_unhealthy(w, o->json, c, &state);
+        pod_status_set_running(pod, status, &state, c->restarts);
+        if (c->role == POD_ROLE_INIT)
+            object_set(status, "ready", json_false()); /* when it is complete */
+    } else if (c->wait_reason && l->plan[i].phase == POD_CONTAINER_ABSENT) {
+        pod_status_set_waiting(status, c->wait_reason, c->wait_message);
+    }
+}
+
+static enum errc run(struct world *w, const struct store_object *o, struct error *err) {
+    struct pod_record *r = pod_record_open(w, o->json);
+    if (must_leave(w, o, r))
+        return evict(w, o, err);
+    struct look l;
+    json_t *pod = json_deep_copy(o->json);
+    pod_status_init(w, pod);
+    look_at(w, o->json, r, &l);
+    struct pod_plan plan = pod_plan_make(l.plan, r->num_containers, r->initialized);
+    r->initialized = plan.initialized;
+    enum errc rc;
+    if (l.any_exited) {
+        rc = handle_exits(w, o, pod, &l, &plan, err);
+    } else {
+        for (size_t i = 0; i < r->num_containers; i++)
+            run_container(w, o, pod, &l, i, &plan);
+        rc = write_status(w, o, pod, &plan, err);
+    }
+    look_deinit(&l);
+    return rc;
+}
+
+/* Deleting. */
+
 static enum errc begin_drain(struct world *w, const struct store_object *o, struct pod_record *r,
                              bool serves, struct error *err) {
+    struct replica_state state;
     r->stop_at_ms = w->mono_ms + (serves ? POD_DRAIN_DELAY_MS : 0);
     w->traffic_stale = true;
-    event_emit(w, o->json, EVENT_NORMAL, "Killing", COMPONENT, "Stopping container %s",
-               container_name(o->json));
-    world_enqueue_after(w, KIND_POD, r->ns, r->name, r->stop_at_ms - w->mono_ms);
     json_t *pod = json_deep_copy(o->json);
-    if (object_at(pod, "status.containerStatuses.0"))
-        object_set(pod, "status.containerStatuses.0.ready", json_false());
-    pod_status_settle(w, pod, false);
+    for (size_t i = 0; i < r->num_containers; i++) {
+        const struct pod_container *c = &r->containers[i];
+        json_t *status = pod_status_of(pod, c->name);
+        if (get_state(w, r, c, &state))
+            event_emit(w, o->json, EVENT_NORMAL, "Killing", COMPONENT, "Stopping container %s",
+                       c->name);
+        if (status)
+            object_set(status, "ready", json_false());
+    }
+    world_enqueue_after(w, KIND_POD, r->ns, r->name, r->stop_at_ms - w->mono_ms);
+    pod_status_settle(w, pod, &(struct pod_plan){.initialized = r->initialized});
     return world_update(w, o, pod, NULL, err);
 }
 
-/* The process is gone: the last status, then the Pod itself unless somebody holds on to it. */
+/* The processes are gone: the last status, then the Pod itself unless somebody holds on to it. */
 static enum errc finish_delete(struct world *w, const struct store_object *o, struct error *err) {
-    struct pod_record *r = find_record(w, object_uid(o->json));
+    struct pod_record *r = pod_record_find(w, object_uid(o->json));
+    bool initialized = !r || r->initialized;
     if (r)
-        close_record(w, r);
+        pod_record_close(w, r);
     if (!json_array_size(object_at(o->json, "metadata.finalizers")))
         return world_remove(w, o, err);
-    json_t *pod = json_deep_copy(o->json);
+    json_t *pod = json_deep_copy(o->json), *status;
     pod_status_init(w, pod);
-    if (pod_status_running(pod))
-        pod_status_set_waiting(pod, "Terminated", NULL);
-    return write_status(w, o, pod, false, err);
+    size_t i;
+    json_array_foreach (object_at(pod, "status.containerStatuses"), i, status) {
+        if (object_at(status, "state.running"))
+            pod_status_set_waiting(status, "Terminated", NULL);
+    }
+    return write_status(w, o, pod, &(struct pod_plan){.initialized = initialized}, err);
 }
 
-static enum errc delete (struct world *w, const struct store_object *o, struct error *err) {
-    struct pod_record *r = find_record(w, object_uid(o->json)); struct replica_state state;
-    bool known = r && w->driver.get(w->driver.self, r->uid, &state);
-    if (known && state.phase == REPLICA_EXITED){w->driver.forget(w->driver.self, r->uid);
-                                                known = false;}
-if (!known) return finish_delete(w, o, err);
-if (!r->stop_at_ms)
-    return begin_drain(w, o, r, state.phase == REPLICA_READY, err);
-if (w->mono_ms < r->stop_at_ms) {
-    world_enqueue_after(w, KIND_POD, r->ns, r->name, r->stop_at_ms - w->mono_ms);
+/* Forgets what has ended. Gives how many containers of the role still run; ret_ready: one of them
+ * is ready. role POD_ROLE_MAIN: all but sidecars. */
+static size_t count_running(struct world *w, const struct pod_record *r, enum pod_role role,
+                            bool *ret_ready) {
+    size_t num = 0;
+    for (size_t i = 0; i < r->num_containers; i++) {
+        const struct pod_container *c = &r->containers[i];
+        const struct replica_key key = pod_container_key(r, c);
+        struct replica_state state;
+        if ((c->role == POD_ROLE_SIDECAR) != (role == POD_ROLE_SIDECAR) ||
+            !get_state(w, r, c, &state))
+            continue;
+        if (state.phase == REPLICA_EXITED) {
+            w->driver.forget(w->driver.self, &key);
+            continue;
+        }
+        *ret_ready = *ret_ready || state.phase == REPLICA_READY;
+        num++;
+    }
+    return num;
+}
+
+static void stop_containers(struct world *w, const struct pod_record *r, bool sidecars,
+                            int64_t grace) {
+    for (size_t i = 0; i < r->num_containers; i++) {
+        const struct replica_key key = pod_container_key(r, &r->containers[i]);
+        if ((r->containers[i].role == POD_ROLE_SIDECAR) == sidecars)
+            w->driver.stop(w->driver.self, &key, grace);
+    }
+}
+
+static enum errc delete_pod(struct world *w, const struct store_object *o, struct error *err) {
+    struct pod_record *r = pod_record_find(w, object_uid(o->json));
+    bool ready = false;
+    size_t num_mains = r ? count_running(w, r, POD_ROLE_MAIN, &ready) : 0;
+    size_t num_sidecars = r ? count_running(w, r, POD_ROLE_SIDECAR, &ready) : 0;
+    if (!num_mains && !num_sidecars)
+        return finish_delete(w, o, err);
+    if (!r->stop_at_ms)
+        return begin_drain(w, o, r, ready, err);
+    if (w->mono_ms < r->stop_at_ms) {
+        world_enqueue_after(w, KIND_POD, r->ns, r->name, r->stop_at_ms - w->mono_ms);
+        return OK;
+    }
+    /* Their ends bring us back. What the main containers took of the grace the sidecars have not.
+     */
+    int64_t all = grace_ms(o->json), left = all - (w->mono_ms - r->stop_at_ms);
+    stop_containers(w, r, false, all);
+    if (!num_mains)
+        stop_containers(w, r, true,
+                        all && left < SIDECAR_GRACE_MS_MIN ? SIDECAR_GRACE_MS_MIN : left);
     return OK;
 }
-w->driver.stop(w->driver.self, r->uid, grace_ms(o->json)); /* its exit brings us back */
-return OK;
+
+/* Ends what runs of a pod that is not in the store any more. True: nothing does. */
+static bool end_stray(struct world *w, const struct pod_record *r) {
+    bool gone = true;
+    for (size_t i = 0; i < r->num_containers; i++) {
+        const struct replica_key key = pod_container_key(r, &r->containers[i]);
+        struct replica_state state;
+        if (!get_state(w, r, &r->containers[i], &state))
+            continue;
+        if (state.phase == REPLICA_EXITED) {
+            w->driver.forget(w->driver.self, &key);
+            continue;
+        }
+        w->driver.stop(w->driver.self, &key, 0);
+        w->traffic_stale = true;
+        gone = false;
+    }
+    return gone;
 }
 
 /* Processes of pods that had this name and are not in the store any more. */
 static void end_strays(struct world *w, const char *ns, const char *name, const char *uid) {
     for (struct pod_record *r = w->pods->records, *next; r; r = next) {
-        struct replica_state state;
         next = r->next;
         if (strcmp(r->ns, ns) != 0 || strcmp(r->name, name) != 0 || (uid && !strcmp(r->uid, uid)))
             continue;
-        bool known = w->driver.get(w->driver.self, r->uid, &state);
-        if (known && state.phase != REPLICA_EXITED) {
-            w->driver.stop(w->driver.self, r->uid, 0);
-            w->traffic_stale = true;
-            continue;
-        }
-        if (known)
-            w->driver.forget(w->driver.self, r->uid);
-        close_record(w, r);
+        if (end_stray(w, r))
+            pod_record_close(w, r);
     }
 }
 
@@ -469,7 +424,7 @@ enum errc pod_reconcile(struct world *w, const char *ns, const char *name, struc
     if (node && strcmp(node, w->node_name) != 0)
         return OK; /* another node's: nobody's here */
     if (object_deleting(o->json))
-        return delete (w, o, err);
+        return delete_pod(w, o, err);
     if (finished(o->json))
         return OK;
     return node ? run(w, o, err) : scheduler_bind(w, o, err);

@@ -34,8 +34,8 @@ struct pod_plan {
 };
 
 /* Containers are in the pod's order: init containers and sidecars, then the main ones. Sets may_run
- * of each. was_initialized: an earlier plan of this pod said so, and a sidecar that has fallen since
- * then takes nothing back. */
+ * of each. was_initialized: an earlier plan of this pod said so, and a sidecar that has fallen
+ * since then takes nothing back. */
 struct pod_plan pod_plan_make(struct pod_plan_container *containers, size_t num,
                               bool was_initialized);
 

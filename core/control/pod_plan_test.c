@@ -1,4 +1,5 @@
-/* The order of containers, as a table: one letter a container, the state of all against who may run.
+/* The order of containers, as a table: one letter a container, the state of all against who may
+ * run.
  *
  *   role    i init, s sidecar, m main
  *   phase   - absent, r running, R running and started, 0 ended well, 1 ended badly */
@@ -32,8 +33,8 @@ static void order_is_kept(void **state) {
         {"sm", "R-", false, "yy", "I"},
         {"sim", "R--", false, "yyn", ""},
         {"sim", "R1-", false, "nnn", "EFS"},
-        {"sm", "-R", true, "yy", "I"},  /* it fell, and comes back */
-        {"sm", "-R", false, "yn", ""},  /* a daemon that forgot lets what runs run */
+        {"sm", "-R", true, "yy", "I"},   /* it fell, and comes back */
+        {"sm", "-R", false, "yn", ""},   /* a daemon that forgot lets what runs run */
         {"sm", "R0", true, "nn", "IES"}, /* nothing left to accompany */
         {"sm", "-0", true, "nn", "IED"},
         {"smm", "R01", true, "nnn", "IEFS"},
@@ -43,7 +44,9 @@ static void order_is_kept(void **state) {
         size_t num = strlen(cases[t].roles);
         for (size_t i = 0; i < num; i++) {
             char role = cases[t].roles[i], phase = cases[t].phases[i];
-            all[i].role = role == 'i' ? POD_ROLE_INIT : role == 's' ? POD_ROLE_SIDECAR : POD_ROLE_MAIN;
+            all[i].role = role == 'i'   ? POD_ROLE_INIT
+                          : role == 's' ? POD_ROLE_SIDECAR
+                                        : POD_ROLE_MAIN;
             all[i].phase = phase == '-'                   ? POD_CONTAINER_ABSENT
                            : phase == 'r' || phase == 'R' ? POD_CONTAINER_RUNNING
                                                           : POD_CONTAINER_ENDED;
@@ -60,8 +63,8 @@ static void order_is_kept(void **state) {
         strcat(verdict, p.stop_sidecars ? "S" : "");
         strcat(verdict, p.done ? "D" : "");
         if (strcmp(may_run, cases[t].may_run) != 0 || strcmp(verdict, cases[t].verdict) != 0)
-            fail_msg("%s %s: may run %s, verdict %s; wanted %s, %s", cases[t].roles, cases[t].phases,
-                     may_run, verdict, cases[t].may_run, cases[t].verdict);
+            fail_msg("%s %s: may run %s, verdict %s; wanted %s, %s", cases[t].roles,
+                     cases[t].phases, may_run, verdict, cases[t].may_run, cases[t].verdict);
     }
 }
 

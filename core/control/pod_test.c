@@ -262,6 +262,156 @@ static void host_pods_have_users_of_their_own(void **state) {
                  "the image \"host\" is turned off on this machine (hostProcesses)");
 }
 
+/* Pods of several containers. */
+
+/* NAME may be followed by what else is in the container. */
+#define HOST(name) "{\"name\":\"" name "\",\"image\":\"host\",\"command\":[\"" name "\"]"
+#define SIDECAR    ",\"restartPolicy\":\"Always\""
+
+static void create_host_pod(struct fixture *f, const char *policy, const char *init,
+                            const char *main_containers) {
+    AUTO_FREE char *text = mem_printf("{\"metadata\":{\"name\":\"p\"},\"spec\":{\"restartPolicy\":"
+                                      "\"%s\",\"initContainers\":[%s],\"containers\":[%s]}}",
+                                      policy, init, main_containers);
+    fixture_create(f, KIND_POD, text);
+}
+
+static void end(struct fixture *f, const char *container, int code) {
+    struct fake_process *p = fixture_container(f, container);
+    assert_non_null(p);
+    fixture_exit(f, p, code, 0, "");
+    fixture_settle(f);
+}
+
+static void assert_running(struct fixture *f, const char *names) {
+    char have[256] = "";
+    for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++) {
+        if (f->processes[i].used)
+            snprintf(have + strlen(have), sizeof(have) - strlen(have), "%s%s", *have ? " " : "",
+                     f->processes[i].container);
+    }
+    assert_string_equal(have, names);
+}
+
+static void init_containers_run_one_after_the_other(void **state) {
+    struct fixture *f = *state;
+    create_host_pod(f, "Always", HOST("a") "}," HOST("b") "}", HOST("c") "}," HOST("d") "}");
+    assert_running(f, "a");
+    assert_field(pod(f), "status.phase", "Pending");
+    assert_condition(pod(f), "Initialized", "False", "ContainersNotInitialized", "[a b]");
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.reason", "PodInitializing");
+    end(f, "a", 1); /* again, and once more after a while */
+    assert_running(f, "a");
+    end(f, "a", 1);
+    assert_running(f, "");
+    assert_field(pod(f), "status.initContainerStatuses.0.state.waiting.reason", "CrashLoopBackOff");
+    fixture_advance(f, 10000);
+    assert_int_field(pod(f), "status.initContainerStatuses.0.restartCount", 2);
+    end(f, "a", 0);
+    assert_running(f, "b");
+    assert_field(pod(f), "status.initContainerStatuses.0.state.terminated.reason", "Completed");
+    assert_condition(pod(f), "Initialized", "False", NULL, "[b]");
+    end(f, "b", 0);
+    assert_running(f, "c d");
+    assert_condition(pod(f), "Initialized", "True", NULL, NULL);
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+    assert_field(pod(f), "status.phase", "Running");
+    /* Each has its own restarts. */
+    end(f, "d", 3);
+    assert_running(f, "c d");
+    assert_int_field(pod(f), "status.containerStatuses.0.restartCount", 0);
+    assert_int_field(pod(f), "status.containerStatuses.1.restartCount", 1);
+    fixture_set_phase(f, fixture_container(f, "d"), REPLICA_UNREADY);
+    fixture_settle(f);
+    assert_condition(pod(f), "Ready", "False", "ContainersNotReady", "status: [d]");
+}
+
+static void a_failed_init_container_fails_a_pod_that_is_never_restarted(void **state) {
+    struct fixture *f = *state;
+    create_host_pod(f, "Never", HOST("s") SIDECAR "}," HOST("a") "}", HOST("c") "}");
+    assert_running(f, "s a");
+    end(f, "a", 9);
+    assert_running(f, ""); /* the sidecar was stopped */
+    assert_field(pod(f), "status.phase", "Failed");
+    assert_condition(pod(f), "Ready", "False", "PodFailed", NULL);
+    assert_field(pod(f), "status.containerStatuses.0.state.waiting.reason", "PodInitializing");
+}
+
+static void sidecars_accompany_and_end_last(void **state) {
+    struct fixture *f = *state;
+    f->ready_at_once = false;
+    create_host_pod(f, "OnFailure", HOST("s") SIDECAR "}", HOST("c") "}," HOST("d") "}");
+    assert_running(f, "s");
+    fixture_set_phase(f, fixture_container(f, "s"), REPLICA_READY);
+    fixture_settle(f);
+    assert_running(f, "s c d");
+    f->ready_at_once = true;
+    end(f, "s", 0); /* comes back whatever its exit code */
+    assert_running(f, "s c d");
+    end(f, "c", 0);
+    assert_running(f, "s d");
+    f->stops_at_once = false;
+    end(f, "d", 0);
+    assert_field(pod(f), "status.phase", "Running");
+    assert_int_equal(fixture_container(f, "s")->grace_ms, 30000);
+    end(f, "s", 143);
+    assert_field(pod(f), "status.phase", "Succeeded");
+    assert_running(f, "");
+}
+
+static void a_deleted_pod_stops_its_sidecars_last(void **state) {
+    struct fixture *f = *state;
+    f->stops_at_once = false;
+    create_host_pod(f, "Always", HOST("s") SIDECAR "}", HOST("c") "}");
+    fixture_delete(f, KIND_POD, "p", "Background", 20);
+    fixture_advance(f, POD_DRAIN_DELAY_MS);
+    assert_int_equal(fixture_container(f, "c")->grace_ms, 20000);
+    assert_int_equal(fixture_container(f, "s")->grace_ms, -1);
+    assert_int_equal(fixture_events(f, "Killing", "Stopping container "), 2);
+    fixture_advance(f, 5000);
+    end(f, "c", 0);
+    assert_int_equal(fixture_container(f, "s")->grace_ms, 15000);
+    end(f, "s", 0);
+    assert_null(pod(f));
+}
+
+static void a_daemon_that_starts_anew_begins_with_the_init_containers(void **state) {
+    struct fixture *f = *state;
+    create_host_pod(f, "OnFailure", HOST("a") "}", HOST("c") "}," HOST("d") "}");
+    end(f, "a", 0);
+    end(f, "c", 0);
+    fixture_end_daemon(f);
+    fixture_start_daemon(f);
+    assert_running(f, "a");
+    end(f, "a", 0);
+    assert_running(f, "d"); /* c had done its work */
+    end(f, "d", 0);
+    assert_field(pod(f), "status.phase", "Succeeded");
+}
+
+static void a_host_pod_has_host_containers_only(void **state) {
+    struct fixture *f = *state;
+    create_host_pod(f, "Always", "", HOST("c") "},{\"name\":\"e\",\"image\":\"inferd/engine\"}");
+    assert_running(f, "c");
+    assert_field(pod(f), "status.containerStatuses.1.state.waiting.message",
+                 "spec.containers[1].image: \"inferd/engine\" cannot be run beside containers with "
+                 "the image \"host\"");
+    assert_condition(pod(f), "Ready", "False", NULL, "[e]");
+}
+
+static void a_pod_that_serves_a_model_runs_nothing_else(void **state) {
+    struct fixture *f = *state;
+    json_t *o = fixture_json(POD);
+    json_array_append_new(object_at(o, "spec.containers"), fixture_json(HOST("evil") "}"));
+    object_set(o, "spec.initContainers", fixture_json("[" HOST("worse") "}]"));
+    AUTO_FREE char *text = json_dumps(o, 0);
+    json_decref(o);
+    fixture_create(f, KIND_POD, text);
+    assert_running(f, "c");
+    assert_condition(pod(f), "Ready", "True", NULL, NULL);
+    assert_field(pod(f), "status.containerStatuses.1.state.waiting.reason", "NotSupported");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(crashes_back_off_as_kubernetes_does),
@@ -276,6 +426,13 @@ int main(void) {
         FIXTURE_TEST(pods_wait_for_room_and_get_it),
         FIXTURE_TEST(no_execute_taints_send_pods_away),
         FIXTURE_TEST(host_pods_have_users_of_their_own),
+        FIXTURE_TEST(init_containers_run_one_after_the_other),
+        FIXTURE_TEST(a_failed_init_container_fails_a_pod_that_is_never_restarted),
+        FIXTURE_TEST(sidecars_accompany_and_end_last),
+        FIXTURE_TEST(a_deleted_pod_stops_its_sidecars_last),
+        FIXTURE_TEST(a_daemon_that_starts_anew_begins_with_the_init_containers),
+        FIXTURE_TEST(a_host_pod_has_host_containers_only),
+        FIXTURE_TEST(a_pod_that_serves_a_model_runs_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

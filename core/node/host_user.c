@@ -4,9 +4,8 @@
  * is the pod, however its processes have forked and left their process group. The kernel does the
  * counting: a process that has become the user sends a signal to everybody it may.
  *
- * A home is filled by a program that is not trusted, and emptied by root. Every step down is an
- * open relative to the folder above that follows no link, so that a link to elsewhere is removed
- * and never entered. */
+ * A home lies in its pod's folder, HOMES/UID/CONTAINER-RUN, and goes with the run; the pod's folder
+ * with the pod. */
 #include "core/node/host_user.h"
 
 #include <dirent.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/node/trash.h"
 
 enum { ENVIRON_BYTES_MAX = 256 * 1024, STATUS_BYTES_MAX = 512 };
 
@@ -47,37 +47,14 @@ enum errc host_home_make(const char *dir, uint32_t user, struct error *err) {
     return OK;
 }
 
-/* Empties an open folder (taken). */
-static void empty_folder(int fd, int depth) {
-    DIR *d = fdopendir(fd);
-    if (!d) {
-        close(fd);
-        return;
-    }
-    for (struct dirent *e; (e = readdir(d));) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-            continue;
-        if (!unlinkat(dirfd(d), e->d_name, 0) || depth == HOST_HOME_DEPTH_MAX)
-            continue;
-        int below = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (below >= 0)
-            empty_folder(below, depth + 1);
-        unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
-    }
-    closedir(d);
-}
-
 void host_home_remove(const char *dir) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0)
-        empty_folder(fd, 0);
-    rmdir(dir);
+    trash_remove_tree(dir, NULL, NULL);
 }
 
-/* "01234567-0123-0123-0123-0123456789ab-0". The folder is the administrator's choice: whatever else
+/* "01234567-0123-0123-0123-0123456789ab". The folder is the administrator's choice: whatever else
  * he has in it stays. */
-static bool is_home_name(const char *name) {
-    static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx-";
+static bool is_uid(const char *name) {
+    static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
     size_t i = 0;
     for (; shape[i]; i++) {
         bool fits =
@@ -85,17 +62,17 @@ static bool is_home_name(const char *name) {
         if (!fits)
             return false;
     }
-    return name[i] && strspn(name + i, "0123456789") == strlen(name + i);
+    return !name[i];
 }
 
-void host_homes_clear(const char *homes_dir) {
+void host_homes_clear(const char *homes_dir, struct trash *trash) {
     DIR *d = opendir(homes_dir);
     if (!d)
         return;
     for (struct dirent *e; (e = readdir(d));) {
-        AUTO_FREE char *home = mem_printf("%s/%s", homes_dir, e->d_name);
-        if (is_home_name(e->d_name))
-            host_home_remove(home);
+        AUTO_FREE char *folder = mem_printf("%s/%s", homes_dir, e->d_name);
+        if (is_uid(e->d_name))
+            trash_throw(trash, folder);
     }
     closedir(d);
 }
@@ -139,18 +116,20 @@ static bool is_of_user(int pid, uint32_t user) {
     return line && sscanf(line, "\nUid: %u", &uid) == 1 && uid == user;
 }
 
-static bool has_in_environment(int pid, const char *entry) {
+/* Both entries; the second may be NULL. */
+static bool has_in_environment(int pid, const char *entry, const char *other) {
     AUTO_FREE char *text = mem_alloc(ENVIRON_BYTES_MAX);
     size_t len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
+    bool first = false, second = !other;
     for (char *p = text; p < text + len; p += strlen(p) + 1) {
-        if (!strcmp(p, entry))
-            return true;
+        first = first || !strcmp(p, entry);
+        second = second || !strcmp(p, other);
     }
-    return false;
+    return first && second;
 }
 
-void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid) {
-    AUTO_FREE char *entry = mem_printf("POD_UID=%s", pod_uid);
+/* group 0: by the environment only. */
+static void end_marked(uint32_t user, int32_t group, const char *entry, const char *other) {
     DIR *d = opendir("/proc");
     if (!d)
         return;
@@ -158,8 +137,19 @@ void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid) {
         int pid = (int)strtol(e->d_name, NULL, 10); /* 0: it is no process */
         if (pid <= 1 || !is_of_user(pid, user))
             continue;
-        if (getpgid(pid) == group || has_in_environment(pid, entry))
+        if ((group && getpgid(pid) == group) || has_in_environment(pid, entry, other))
             kill(pid, SIGKILL);
     }
     closedir(d);
+}
+
+void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid) {
+    AUTO_FREE char *entry = mem_printf("POD_UID=%s", pod_uid);
+    end_marked(user, group, entry, NULL);
+}
+
+void host_user_end_container(uint32_t user, const char *pod_uid, const char *container) {
+    AUTO_FREE char *entry = mem_printf("POD_UID=%s", pod_uid);
+    AUTO_FREE char *name = mem_printf("CONTAINER_NAME=%s", container);
+    end_marked(user, 0, entry, name);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/node/host_user.h"
+#include "core/node/trash.h"
 
 enum { TEST_USER = 79321 };
 
@@ -66,16 +67,17 @@ static void a_home_goes_whole_and_takes_nothing_else_along(void **state) {
 }
 
 static void only_homes_are_cleared(void **state) {
-    run("mkdir -p pods/01234567-0123-0123-0123-0123456789ab-0/x "
-        "pods/01234567-0123-0123-0123-0123456789ab pods/mine "
-        "pods/01234567-0123-0123-0123-0123456789ab-x");
+    run("mkdir -p pods/01234567-0123-0123-0123-0123456789ab/main-0/x pods/mine "
+        "pods/01234567-0123-0123-0123-0123456789ag pods/01234567-0123-0123-0123-0123456789ab-x");
     AUTO_FREE char *homes = mem_printf("%s/pods", root);
-    host_homes_clear(homes);
-    assert_false(exists("pods/01234567-0123-0123-0123-0123456789ab-0"));
-    assert_true(exists("pods/01234567-0123-0123-0123-0123456789ab"));
+    AUTO_FREE char *bin = mem_printf("%s/bin", root);
+    AUTO(trash) trash = trash_create(bin);
+    host_homes_clear(homes, trash);
+    assert_false(exists("pods/01234567-0123-0123-0123-0123456789ab"));
+    assert_true(exists("pods/01234567-0123-0123-0123-0123456789ag"));
     assert_true(exists("pods/01234567-0123-0123-0123-0123456789ab-x"));
     assert_true(exists("pods/mine"));
-    host_homes_clear("/nowhere/at/all");
+    host_homes_clear("/nowhere/at/all", trash);
 }
 
 /* A process of TEST_USER, in its own group or ours, that waits to be killed. */

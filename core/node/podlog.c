@@ -284,6 +284,21 @@ static void watch_pipe(struct podlog *p, struct pipe_end *end) {
     epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, end->fd, &event);
 }
 
+/* Only the run that begins and the one before it can be asked for. */
+static void remove_old_runs(const char *path, uint32_t restart) {
+    AUTO_FREE char *dir = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
+    DIR *d = opendir(dir);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        char *end;
+        unsigned long run = strtoul(e->d_name, &end, 10);
+        if (end != e->d_name && *end == '.' && run + 1 < restart)
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    closedir(d);
+}
+
 enum errc podlog_attach(struct podlog *p, const struct podlog_source *src, int stdout_fd,
                         int stderr_fd, struct error *err) {
     struct source *s = mem_alloc(sizeof(*s));
@@ -302,6 +317,7 @@ enum errc podlog_attach(struct podlog *p, const struct podlog_source *src, int s
         source_destroy(s);
         return rc;
     }
+    remove_old_runs(s->path, src->restart);
     struct stat st;
     s->file_bytes = !fstat(s->file, &st) ? (uint64_t)st.st_size : 0;
     pthread_mutex_lock(&p->lock);
@@ -335,6 +351,24 @@ static void remove_tree(const char *path) {
 void podlog_remove(struct podlog *p, const char *ns, const char *pod, const char *uid) {
     AUTO_FREE char *path = mem_printf("%s/%s_%s_%s", p->dir, ns, pod, uid);
     remove_tree(path);
+}
+
+void podlog_sweep(struct podlog *p, podlog_there_fn *is_there, void *user) {
+    DIR *d = opendir(p->dir);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        AUTO_FREE char *name =
+            mem_strdup(e->d_name); /* NAMESPACE_POD_UID, none of which has a '_' */
+        AUTO_FREE char *path = mem_printf("%s/%s", p->dir, e->d_name);
+        char *pod = strchr(name, '_'), *uid = pod ? strchr(pod + 1, '_') : NULL;
+        if (!uid || strchr(uid + 1, '_'))
+            continue; /* not one of ours */
+        *pod++ = *uid++ = '\0';
+        if (!is_there(user, name, pod, uid))
+            remove_tree(path);
+    }
+    closedir(d);
 }
 
 void podlog_link_reader(struct podlog *p, const char *path, struct podlog_reader *r) {

@@ -3,7 +3,8 @@
  * One thread drains all pipes. A line is stored as "RFC3339-NANO stdout|stderr F|P TEXT\n" (the CRI
  * log format; P marks a piece of a line longer than PODLOG_LINE_BYTES_MAX) in
  *   DIR/NAMESPACE_POD_UID/CONTAINER/RESTART.log (then RESTART.log.1, .2 ... when it rotates).
- * Directories of pods that are gone are removed by podlog_remove(). */
+ * A container keeps its last two runs. Directories of pods that are gone are removed by
+ * podlog_remove(), those of pods that went while nobody looked by podlog_sweep(). */
 #ifndef CORE_NODE_PODLOG_H
 #define CORE_NODE_PODLOG_H
 
@@ -35,6 +36,9 @@ DEFINE_AUTO(podlog, podlog_destroy)
 MUST_CHECK enum errc podlog_attach(struct podlog *p, const struct podlog_source *src, int stdout_fd,
                                    int stderr_fd, struct error *err);
 void podlog_remove(struct podlog *p, const char *ns, const char *pod, const char *uid);
+/* Removes the logs of every pod that is not there. No source may be live. */
+typedef bool podlog_there_fn(void *user, const char *ns, const char *pod, const char *uid);
+void podlog_sweep(struct podlog *p, podlog_there_fn *is_there, void *user);
 
 /* The last lines of a source, at most `bytes_max`, for termination messages. */
 void podlog_tail(struct podlog *p, const struct podlog_source *src, size_t bytes_max,

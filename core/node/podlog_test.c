@@ -215,6 +215,36 @@ static void closing_at_the_end_races_the_thread_safely(void **state) {
     }
 }
 
+static bool is_mine(void *user, const char *ns, const char *pod, const char *uid) {
+    ++*(int *)user;
+    return !strcmp(ns, "ns") && !strcmp(pod, "p") && !strcmp(uid, "u");
+}
+
+static void run(const struct fixture *f, const char *script) {
+    AUTO_FREE char *command = mem_printf("cd '%s' && %s", f->root, script);
+    assert_int_equal(system(command), 0);
+}
+
+static void logs_of_pods_that_are_gone_are_swept(void **state) {
+    struct fixture *f = *state;
+    int num_asked = 0;
+    run(f, "mkdir -p ns_p_v/c x_p_u mine a_b_c_d && : > ns_p_v/c/0.log");
+    podlog_sweep(f->podlog, is_mine, &num_asked);
+    assert_int_equal(num_asked, 3);
+    run(f, "test -e ns_p_u/c/0.log && test ! -e ns_p_v && test ! -e x_p_u && test -e mine && "
+           "test -e a_b_c_d");
+}
+
+static void a_container_keeps_its_last_two_runs(void **state) {
+    struct fixture *f = *state;
+    struct podlog_source source = SRC;
+    struct error err = ERROR_INIT;
+    run(f, "touch ns_p_u/c/8.log.1 ns_p_u/c/9.log ns_p_u/c/10.log ns_p_u/c/10.log.2 ns_p_u/c/x");
+    source.restart = 11;
+    assert_int_equal(podlog_attach(f->podlog, &source, -1, -1, &err), OK);
+    run(f, "test $(echo $(ls ns_p_u/c | sort) | tr ' ' ,) = 10.log,10.log.2,11.log,x");
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -224,6 +254,8 @@ int main(void) {
         T(a_line_longer_than_the_bound_comes_back_whole),
         T(a_run_without_a_log_is_not_found),
         T(closing_at_the_end_races_the_thread_safely),
+        T(logs_of_pods_that_are_gone_are_swept),
+        T(a_container_keeps_its_last_two_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

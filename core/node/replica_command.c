@@ -285,12 +285,12 @@ static enum errc build_host(const json_t *pod, const json_t *container, const ch
                          "own",
                          path);
     if (work_dir && *work_dir != '/')
-        return err_field(err, ERR_INVALID, path,
-                         "%s.workingDir: \"%s\" is not an absolute path", path, work_dir);
+        return err_field(err, ERR_INVALID, path, "%s.workingDir: \"%s\" is not an absolute path",
+                         path, work_dir);
     c->host = true;
     c->argv = mem_array(w->len + 1, sizeof(char *));
-    const char *path = env_value(container, "PATH", 4);
-    c->argv[0] = spawn_find_program(path ? path : SPAWN_USER_PATH, w->list[0]);
+    const char *programs = env_value(container, "PATH", 4);
+    c->argv[0] = spawn_find_program(programs ? programs : SPAWN_USER_PATH, w->list[0]);
     for (size_t i = 1; i < w->len; i++)
         c->argv[i] = mem_strdup(w->list[i]);
     c->work_dir = mem_strdup(work_dir);

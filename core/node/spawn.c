@@ -136,6 +136,7 @@ char **spawn_env(const struct replica_spec *spec, const char *termination_log) {
     env_put(&e, mem_printf("POD_NAME=%s", spec->pod));
     env_put(&e, mem_printf("POD_NAMESPACE=%s", spec->ns));
     env_put(&e, mem_printf("POD_UID=%s", spec->uid));
+    env_put(&e, mem_printf("CONTAINER_NAME=%s", spec->container));
     env_put(&e, mem_printf("HOSTNAME=%s", spec->pod));
     for (size_t i = 0; i < num_extra; i++)
         env_put(&e, mem_strdup(spec->env[i]));

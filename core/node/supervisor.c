@@ -1,4 +1,4 @@
-/* Supervisor: one pod, one child process.
+/* Supervisor: one container, one child process.
  *
  * Everything here happens on the control thread, inside supervisor_poll(): one epoll set holds the
  * pidfds (readable when the child has ended) and the sockets of health probes. Phases only move
@@ -10,8 +10,8 @@
  * No orphans. A child dies with the daemon: it asks the kernel for SIGKILL when its parent thread
  * goes (PR_SET_PDEATHSIG; the control thread lives as long as the daemon). What the child itself
  * started shares its process group, and the group is killed when the child has ended. Against what
- * slips through both, run/UID.pid names pid and start time; supervisor_create() kills those groups
- * and waits until they are gone. */
+ * slips through both, run/UID_CONTAINER.pid names pid and start time; supervisor_create() kills
+ * those groups and waits until they are gone. */
 #include "core/node/supervisor.h"
 
 #include <dirent.h>
@@ -33,6 +33,7 @@
 #include "core/node/process.h"
 #include "core/node/running.h"
 #include "core/node/spawn.h"
+#include "core/node/trash.h"
 
 enum {
     EVENTS_MAX = 64,
@@ -68,22 +69,29 @@ struct supervisor {
     struct usage *usage;   /* NULL: nothing is measured */
     int64_t sample_due_ms; /* monotonic */
     struct running_table *running;
+    char *homes_dir;     /* NULL: no host pods */
+    struct trash *trash; /* of homes; NULL likewise */
     void (*on_change)(void *user, const char *uid);
     void *user;
     int epoll_fd;
     struct replica *replicas;
 };
 
-static struct replica *find(struct supervisor *s, const char *uid) {
+static struct replica *find(struct supervisor *s, const struct replica_key *key) {
     for (struct replica *r = s->replicas; r; r = r->next) {
-        if (!strcmp(r->uid, uid))
+        if (!strcmp(r->uid, key->uid) && !strcmp(r->container, key->container))
             return r;
     }
     return NULL;
 }
 
-static char *run_file(const struct supervisor *s, const char *uid, const char *suffix) {
-    return mem_printf("%s/%s.%s", s->run_dir, uid, suffix);
+static struct replica_key key_of(const struct replica *r) {
+    return (struct replica_key){r->uid, r->container};
+}
+
+/* Neither part has a '_' in it. */
+static char *run_file(const struct supervisor *s, struct replica_key key, const char *suffix) {
+    return mem_printf("%s/%s_%s.%s", s->run_dir, key.uid, key.container, suffix);
 }
 
 static void set_phase(struct replica *r, enum replica_phase phase) {
@@ -99,7 +107,7 @@ static uint64_t start_time(pid_t pid) {
 }
 
 static void write_pid_file(const struct supervisor *s, const struct replica *r) {
-    AUTO_FREE char *path = run_file(s, r->uid, "pid");
+    AUTO_FREE char *path = run_file(s, key_of(r), "pid");
     FILE *f = fopen(path, "we");
     if (f) {
         fprintf(f, "%d %llu %u\n", r->state.pid, (unsigned long long)start_time(r->state.pid),
@@ -109,8 +117,8 @@ static void write_pid_file(const struct supervisor *s, const struct replica *r) 
 }
 
 static void remove_run_files(const struct supervisor *s, const struct replica *r) {
-    AUTO_FREE char *pid = run_file(s, r->uid, "pid");
-    AUTO_FREE char *termination = run_file(s, r->uid, "termination");
+    AUTO_FREE char *pid = run_file(s, key_of(r), "pid");
+    AUTO_FREE char *termination = run_file(s, key_of(r), "termination");
     unlink(pid);
     unlink(termination);
     if (r->uds_path)
@@ -157,7 +165,7 @@ static void clean_run_dir(const char *run_dir) {
             if (strcmp(dot, stale[i]) != 0)
                 continue;
             if (i == 2) {
-                AUTO_FREE char *uid = mem_strndup(e->d_name, (size_t)(dot - e->d_name));
+                AUTO_FREE char *uid = mem_strndup(e->d_name, strcspn(e->d_name, "_."));
                 end_orphan(path, uid);
             }
             unlink(path);
@@ -182,8 +190,12 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
         return err_errno(err, "epoll_create1");
     }
     clean_run_dir(s->run_dir);
-    if (opt->homes_dir)
-        host_homes_clear(opt->homes_dir);
+    if (opt->homes_dir) {
+        AUTO_FREE char *dir = mem_printf("%s/.trash", opt->homes_dir);
+        s->homes_dir = mem_strdup(opt->homes_dir);
+        s->trash = trash_create(dir);
+        host_homes_clear(s->homes_dir, s->trash);
+    }
     *ret_s = s;
     return OK;
 }
@@ -205,9 +217,11 @@ static void watch_child(struct supervisor *s, struct replica *r) {
 
 static enum errc driver_start(void *self, const struct replica_spec *spec, struct error *err) {
     struct supervisor *s = self;
-    if (find(s, spec->uid))
-        return err_set(err, ERR_EXISTS, "pod %s/%s already has a process", spec->ns, spec->pod);
-    AUTO_FREE char *termination = run_file(s, spec->uid, "termination");
+    const struct replica_key key = {spec->uid, spec->container};
+    if (find(s, &key))
+        return err_set(err, ERR_EXISTS, "container %s of pod %s/%s already has a process",
+                       spec->container, spec->ns, spec->pod);
+    AUTO_FREE char *termination = run_file(s, key, "termination");
     struct spawned child;
     if (spec->user && host_home_make(spec->home_dir, spec->user, err))
         return err->code;
@@ -269,9 +283,8 @@ static void kill_group(const struct replica *r) {
     kill(-r->state.pid, SIGKILL);
 }
 
-static void driver_stop(void *self, const char *uid, int64_t grace_ms) {
-    struct replica *r = find(self, uid);
-    if (!r || r->state.phase == REPLICA_EXITED)
+static void stop_replica(struct replica *r, int64_t grace_ms) {
+    if (r->state.phase == REPLICA_EXITED)
         return;
     int64_t due = clock_mono_ms() + grace_ms;
     bool first = r->state.phase != REPLICA_STOPPING;
@@ -284,11 +297,24 @@ static void driver_stop(void *self, const char *uid, int64_t grace_ms) {
         r->kill_due_ms = due;
 }
 
-static bool driver_get(void *self, const char *uid, struct replica_state *ret_state) {
-    struct replica *r = find(self, uid);
+static void driver_stop(void *self, const struct replica_key *key, int64_t grace_ms) {
+    struct replica *r = find(self, key);
+    if (r)
+        stop_replica(r, grace_ms);
+}
+
+static bool driver_get(void *self, const struct replica_key *key, struct replica_state *ret_state) {
+    struct replica *r = find(self, key);
     if (r)
         *ret_state = r->state;
     return r != NULL;
+}
+
+static void remove_home(struct supervisor *s, const char *home_dir) {
+    if (s->trash)
+        trash_throw(s->trash, home_dir);
+    else
+        host_home_remove(home_dir);
 }
 
 static void replica_destroy(struct supervisor *s, struct replica *r) {
@@ -300,7 +326,7 @@ static void replica_destroy(struct supervisor *s, struct replica *r) {
     }
     probe_cancel(&r->probe);
     if (r->home_dir)
-        host_home_remove(r->home_dir);
+        remove_home(s, r->home_dir);
     if (r->pidfd >= 0)
         close(r->pidfd);
     free(r->uid);
@@ -313,8 +339,15 @@ static void replica_destroy(struct supervisor *s, struct replica *r) {
     free(r);
 }
 
-static void driver_forget(void *self, const char *uid) {
-    struct replica *r = find(self, uid);
+static void driver_forget_pod(void *self, const char *uid) {
+    struct supervisor *s = self;
+    AUTO_FREE char *folder = mem_printf("%s/%s", s->homes_dir ? s->homes_dir : "", uid);
+    if (s->trash && !access(folder, F_OK))
+        trash_throw(s->trash, folder);
+}
+
+static void driver_forget(void *self, const struct replica_key *key) {
+    struct replica *r = find(self, key);
     if (!r)
         return;
     ASSERT(r->state.phase == REPLICA_EXITED);
@@ -326,12 +359,13 @@ struct replica_driver supervisor_driver(struct supervisor *s) {
                                    .stop = driver_stop,
                                    .get = driver_get,
                                    .forget = driver_forget,
+                                   .forget_pod = driver_forget_pod,
                                    .self = s};
 }
 
 /* What the process wrote to its termination log, else its last log lines when it failed. */
 static void read_message(struct supervisor *s, struct replica *r) {
-    AUTO_FREE char *path = run_file(s, r->uid, "termination");
+    AUTO_FREE char *path = run_file(s, key_of(r), "termination");
     FILE *f = fopen(path, "re");
     if (f) {
         size_t n = fread(r->state.message, 1, sizeof(r->state.message) - 1, f);
@@ -352,7 +386,7 @@ static void read_message(struct supervisor *s, struct replica *r) {
     snprintf(r->state.message, sizeof(r->state.message), "%s", tail.data ? tail.data : "");
 }
 
-/* Another pod asked for the same runAsUser. */
+/* Another container of the pod has the user, or another pod that asked for the same runAsUser. */
 static bool user_shared(const struct supervisor *s, const struct replica *r) {
     for (const struct replica *other = s->replicas; other; other = other->next) {
         if (other != r && other->user == r->user && other->state.phase != REPLICA_EXITED)
@@ -366,9 +400,11 @@ static void on_child_exit(struct supervisor *s, struct replica *r) {
     if (waitid(P_PIDFD, (id_t)r->pidfd, &status, WEXITED | WNOHANG) || !status.si_pid)
         return;
     running_table_remove(s->running, r->uid, r->container);
-    kill(-r->state.pid, SIGKILL); /* what it started and left behind */
-    if (r->user && !user_shared(s, r))
-        host_user_end(r->user); /* also what has left the group */
+    kill(-r->state.pid, SIGKILL);     /* what it started and left behind */
+    if (r->user && user_shared(s, r)) /* also what has left the group */
+        host_user_end_container(r->user, r->uid, r->container);
+    else if (r->user)
+        host_user_end(r->user);
     bool by_signal = status.si_code != CLD_EXITED;
     r->state.signal = by_signal ? status.si_status : 0;
     r->state.exit_code = by_signal ? 128 + status.si_status : status.si_status;
@@ -519,7 +555,7 @@ void supervisor_destroy(struct supervisor *s, int64_t grace_ms) {
     if (!s)
         return;
     for (struct replica *r = s->replicas; r; r = r->next)
-        driver_stop(s, r->uid, grace_ms);
+        stop_replica(r, grace_ms);
     int wait = supervisor_poll(s, clock_mono_ms());
     while (!all_exited(s)) {
         struct pollfd p = {.fd = s->epoll_fd, .events = POLLIN};
@@ -528,7 +564,11 @@ void supervisor_destroy(struct supervisor *s, int64_t grace_ms) {
     }
     while (s->replicas)
         replica_destroy(s, s->replicas);
+    if (s->trash)
+        host_homes_clear(s->homes_dir, s->trash);
+    trash_destroy(s->trash);
     close(s->epoll_fd);
+    free(s->homes_dir);
     free(s->run_dir);
     free(s);
 }

@@ -1,5 +1,5 @@
-/* Supervisor: one pod, one child process. Starts it, watches it through a pidfd, asks it over its
- * Unix socket whether it is ready, stops it gracefully, reports how it ended.
+/* Supervisor: one container, one child process. Starts it, watches it through a pidfd, asks it over
+ * its Unix socket whether it is ready, stops it gracefully, reports how it ended.
  *
  * Owned by the control thread: nothing here locks. It decides nothing about restarts; that is the
  * pod controller's (core/control/pod.c), a pure decider. Children get an own process group,
@@ -30,6 +30,11 @@ struct replica_spec {
     const char *work_dir; /* NULL: home_dir */
 };
 
+/* Names what runs: a container of a pod. Borrowed for the call. */
+struct replica_key {
+    const char *uid, *container; /* the pod's; its name */
+};
+
 enum replica_phase {
     REPLICA_STARTING,
     REPLICA_READY,
@@ -55,20 +60,22 @@ struct replica_driver {
     enum errc (*start)(void *self, const struct replica_spec *spec, struct error *err);
     /* SIGTERM now, SIGKILL after grace_ms (0: SIGKILL at once). A shorter grace replaces a longer.
      */
-    void (*stop)(void *self, const char *uid, int64_t grace_ms);
-    bool (*get)(void *self, const char *uid, struct replica_state *ret_state); /* false: unknown */
-    void (*forget)(void *self, const char *uid); /* an EXITED replica's record */
+    void (*stop)(void *self, const struct replica_key *key, int64_t grace_ms);
+    /* False: unknown. */
+    bool (*get)(void *self, const struct replica_key *key, struct replica_state *ret_state);
+    void (*forget)(void *self, const struct replica_key *key); /* an EXITED replica's record */
+    void (*forget_pod)(void *self, const char *uid); /* its folder; nothing of it runs any more */
     void *self;
 };
 
 struct supervisor_options {
-    const char *run_dir;   /* sockets, pid files, termination logs */
-    const char *homes_dir; /* whatever is left in it goes when the supervisor starts; NULL: none */
-    struct podlog *podlog; /* borrowed */
-    struct usage *usage;   /* borrowed; NULL: what the replicas use is not measured */
+    const char *run_dir;           /* sockets, pid files, termination logs */
+    const char *homes_dir;         /* pods' folders, which go with them, and at start; NULL: none */
+    struct podlog *podlog;         /* borrowed */
+    struct usage *usage;           /* borrowed; NULL: what the replicas use is not measured */
     struct running_table *running; /* borrowed; what runs is written there; NULL: nowhere */
-    void (*on_change)(void *user,
-                      const char *uid); /* phase changed; called from supervisor_poll() */
+    /* A phase of one of the pod's containers changed; called from supervisor_poll(). */
+    void (*on_change)(void *user, const char *uid);
     void *user;
 };
 

@@ -87,7 +87,7 @@ static void start(struct fixture *f, const char *uid, const char *script, const 
 static struct replica_state get(struct fixture *f, const char *uid) {
     struct replica_driver d = supervisor_driver(f->supervisor);
     struct replica_state st;
-    assert_true(d.get(d.self, uid, &st));
+    assert_true(d.get(d.self, &(struct replica_key){uid, "main"}, &st));
     return st;
 }
 
@@ -125,9 +125,9 @@ static void exit_code_and_termination_message_are_reported(void **state) {
     assert_string_equal(st.message, "cannot load");
     assert_true(st.finished_ms >= st.started_ms);
     struct replica_driver d = supervisor_driver(f->supervisor);
-    d.forget(d.self, "a");
+    d.forget(d.self, &(struct replica_key){"a", "main"});
     struct replica_state gone;
-    assert_false(d.get(d.self, "a", &gone));
+    assert_false(d.get(d.self, &(struct replica_key){"a", "main"}, &gone));
 }
 
 static void a_killed_child_says_its_signal_and_touches_no_other(void **state) {
@@ -154,8 +154,8 @@ static void stop_is_graceful_and_then_final(void **state) {
     wait_file(f, ready);
     wait_file(f, ready2);
     struct replica_driver d = supervisor_driver(f->supervisor);
-    d.stop(d.self, "polite", PATIENCE_MS);
-    d.stop(d.self, "stubborn", 50);
+    d.stop(d.self, &(struct replica_key){"polite", "main"}, PATIENCE_MS);
+    d.stop(d.self, &(struct replica_key){"stubborn", "main"}, 50);
     assert_int_equal(wait_phase(f, "polite", REPLICA_EXITED).exit_code, 0);
     assert_int_equal(wait_phase(f, "stubborn", REPLICA_EXITED).signal, SIGKILL);
 }
