@@ -91,8 +91,12 @@ const char *http_raw_path(const struct http_exchange *x);  /* as sent, without t
 const char *http_raw_query(const struct http_exchange *x); /* as sent, "" when none */
 const char *http_header(const struct http_exchange *x, const char *name); /* NULL: absent */
 const char *http_query(const struct http_exchange *x, const char *name); /* decoded; NULL: absent */
-bool http_query_bool(const struct http_exchange *x, const char *name);   /* kube-wire rule 8 */
-const char *http_body(const struct http_exchange *x, size_t *ret_len);   /* NUL-terminated */
+/* The values of a parameter that may stand several times, in order; gives how many there are in
+ * all, of which the first max are written. Borrowed. */
+size_t http_query_all(const struct http_exchange *x, const char *name, const char **ret_values,
+                      size_t max);
+bool http_query_bool(const struct http_exchange *x, const char *name); /* kube-wire rule 8 */
+const char *http_body(const struct http_exchange *x, size_t *ret_len); /* NUL-terminated */
 const struct auth_identity *
 http_identity(const struct http_exchange *x); /* NULL: server without auth */
 const char *

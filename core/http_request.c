@@ -327,6 +327,19 @@ const char *http_query(const struct http_exchange *x, const char *name) {
     return NULL;
 }
 
+size_t http_query_all(const struct http_exchange *x, const char *name, const char **ret_values,
+                      size_t max) {
+    size_t num = 0;
+    for (const struct http_field *f = x->queries; f; f = f->next) {
+        if (strcmp(f->name, name) != 0)
+            continue;
+        if (num < max)
+            ret_values[num] = f->value;
+        num++;
+    }
+    return num;
+}
+
 bool http_query_bool(const struct http_exchange *x, const char *name) {
     const char *value = http_query(x, name);
     return value && strcmp(value, "0") != 0 && strcasecmp(value, "false") != 0;

@@ -6,12 +6,12 @@
 #include "core/base/buf.h"
 
 enum channel { /* the numbers of channel.k8s.io */
-    CHANNEL_STDIN,
-    CHANNEL_STDOUT,
-    CHANNEL_STDERR,
-    CHANNEL_ERROR, /* a Status, at the end */
-    CHANNEL_RESIZE,
-    CHANNEL_COUNT,
+               CHANNEL_STDIN,
+               CHANNEL_STDOUT,
+               CHANNEL_STDERR,
+               CHANNEL_ERROR, /* a Status, at the end */
+               CHANNEL_RESIZE,
+               CHANNEL_COUNT,
 };
 
 struct channel_event {
@@ -49,7 +49,11 @@ struct channels {
 /* protocol: what was agreed upon, "v5.channel.k8s.io" or "v4.channel.k8s.io". Gives. */
 struct channels *channels_websocket_create(const char *protocol);
 
+/* Ready when each of the expected ones is open; others are refused. Gives. */
+struct channels *channels_spdy_create(const bool expected[CHANNEL_COUNT]);
+
 extern const char *const channels_websocket_protocols[]; /* NULL-terminated */
+extern const char *const channels_spdy_protocols[];
 
 static inline void channels_destroy(struct channels *c) {
     if (c)

@@ -22,6 +22,7 @@
 #include "kube-compat/cost.h"
 #include "kube-compat/discovery.h"
 #include "kube-compat/dispatch.h"
+#include "kube-compat/exec.h"
 #include "kube-compat/impersonate.h"
 #include "kube-compat/managed_fields.h"
 #include "kube-compat/names.h"
@@ -73,6 +74,8 @@ enum errc kube_create(const struct kube_options *opt, struct kube **ret_k, struc
         code = authz_create(opt->store, &k->authz, err);
     if (!code)
         code = stream_hub_create(every_minute, k, &k->hub, err);
+    if (!code)
+        code = tunnel_set_create(&k->tunnels, err);
     k->metrics = metrics_create();
     struct dispatch_options dispatch = {
         .limits = flow_limits_of(opt), .serve = serve_ticket, .metrics = k->metrics};
@@ -95,6 +98,7 @@ void kube_destroy(struct kube *k) {
         return;
     dispatch_stop(k->dispatch);
     stream_hub_destroy(k->hub);
+    tunnel_set_destroy(k->tunnels);
     dispatch_destroy(k->dispatch); /* the watches that have just ended were counted there */
     openapi_destroy(k->openapi);
     authz_destroy(k->authz);
@@ -228,10 +232,22 @@ static enum errc no_such_subresource(const struct request *rq, struct error *err
     return no_such_path(err);
 }
 
+/* Subresources of single kinds. */
+static const struct {
+    const char *resource, *subresource;
+    bool get, create;
+    void (*serve)(struct request *rq);
+} of_built_in[] = {
+    {"pods", "log", true, false, podlog_stream_start},
+    {"pods", "exec", true, true, exec_begin},
+    {"pods", "attach", true, true, attach_begin},
+    {"pods", "eviction", false, true, rest_eviction},
+    {"serviceaccounts", "token", false, true, tokens_request},
+};
+
 /* Subresources. OK: answered. */
 static enum errc serve_subresource(struct request *rq, struct error *err) {
     const char *sub = rq->subresource, *verb = rq->verb;
-    bool pod = rq->kind->built_in && !strcmp(rq->kind->plural, "pods");
     bool get = !strcmp(verb, "get"), put = !strcmp(verb, "update"), patch = !strcmp(verb, "patch");
     if (!strcmp(sub, "status") && rq->kind->has_status) {
         if (get)
@@ -250,23 +266,19 @@ static enum errc serve_subresource(struct request *rq, struct error *err) {
         rest_scale(rq);
         return OK;
     }
-    if (pod && !strcmp(sub, "log")) {
-        if (!get)
-            return no_such_verb(rq, "GET", err);
-        podlog_stream_start(rq);
-        return OK;
-    }
-    if (pod && !strcmp(sub, "eviction")) {
-        if (strcmp(verb, "create") != 0)
-            return no_such_verb(rq, "POST", err);
-        rest_eviction(rq);
-        return OK;
-    }
-    if (rq->kind->built_in && !strcmp(rq->kind->plural, "serviceaccounts") &&
-        !strcmp(sub, "token")) {
-        if (strcmp(verb, "create") != 0)
-            return no_such_verb(rq, "POST", err);
-        tokens_request(rq);
+    for (size_t i = 0; rq->kind->built_in && i < ARRAY_LEN(of_built_in); i++) {
+        if (strcmp(of_built_in[i].resource, rq->kind->plural) != 0 ||
+            strcmp(of_built_in[i].subresource, sub) != 0)
+            continue;
+        bool allowed =
+            (get && of_built_in[i].get) || (!strcmp(verb, "create") && of_built_in[i].create);
+        if (!allowed)
+            return no_such_verb(rq,
+                                !of_built_in[i].create ? "GET"
+                                : of_built_in[i].get   ? "GET, POST"
+                                                       : "POST",
+                                err);
+        of_built_in[i].serve(rq);
         return OK;
     }
     return no_such_subresource(rq, err);

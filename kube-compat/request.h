@@ -14,6 +14,7 @@ struct authz;
 struct dispatch;
 struct metrics;
 struct stream_hub;
+struct tunnel_set;
 struct openapi;
 
 struct kube {
@@ -24,6 +25,7 @@ struct kube {
     struct crds *crds;
     struct authz *authz;
     struct stream_hub *hub;
+    struct tunnel_set *tunnels;
     struct openapi *openapi;
 };
 

@@ -233,8 +233,8 @@ size_t tunnel_read(struct tunnel *t, char data[TUNNEL_READ_BYTES_MAX]) {
 
 void tunnel_send(struct tunnel *t) {
     while (tunnel_unsent(t) && !t->client_gone) {
-        ssize_t n = send(t->fd, t->out.data + t->out_sent, tunnel_unsent(t),
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n =
+            send(t->fd, t->out.data + t->out_sent, tunnel_unsent(t), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0) {
             t->client_gone = errno != EAGAIN && errno != EINTR;
             return;

@@ -17,8 +17,7 @@ enum upgrade upgrade_wanted(const struct http_exchange *x);
  * (`optional`), else an error. ERR_MALFORMED: a handshake that RFC 6455 or the protocols do not
  * have. */
 MUST_CHECK enum errc upgrade_websocket(struct http_exchange *x, const char *const *protocols,
-                                       bool optional, const char **ret_protocol,
-                                       struct error *err);
+                                       bool optional, const char **ret_protocol, struct error *err);
 /* The same for SPDY, by X-Stream-Protocol-Version. */
 MUST_CHECK enum errc upgrade_spdy(struct http_exchange *x, const char *const *protocols,
                                   const char **ret_protocol, struct error *err);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -157,8 +158,11 @@ void exec_resize(const struct exec *e, struct exec_size size) {
         ioctl(e->stdout_fd, TIOCSWINSZ, &window);
 }
 
-int exec_wait(struct exec *e) {
+int exec_stop(struct exec *e) {
     siginfo_t status = {0};
+    struct pollfd p = {.fd = e->pidfd, .events = POLLIN};
+    if (poll(&p, 1, 0) != 1)
+        kill(e->pid, SIGKILL); /* it may have left its group */
     while (waitid(P_PIDFD, (id_t)e->pidfd, &status, WEXITED | WNOWAIT) && errno == EINTR) {}
     kill(-e->pid, SIGKILL); /* the number is the command's until it is reaped below */
     while (waitid(P_PIDFD, (id_t)e->pidfd, &status, WEXITED) && errno == EINTR) {}
@@ -167,11 +171,8 @@ int exec_wait(struct exec *e) {
 }
 
 void exec_end(struct exec *e) {
-    if (e->pidfd >= 0) {
-        kill(-e->pid, SIGKILL);
-        kill(e->pid, SIGKILL); /* it may have left the group; it is still our child */
-        exec_wait(e);
-    }
+    if (e->pidfd >= 0)
+        exec_stop(e);
     close_fd(&e->stdin_fd);
     close_fd(&e->stdout_fd);
     close_fd(&e->stderr_fd);

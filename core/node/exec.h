@@ -27,10 +27,10 @@ struct exec {
 MUST_CHECK enum errc exec_start(const struct exec_options *opt, struct exec *ret_exec,
                                 struct error *err);
 void exec_resize(const struct exec *e, struct exec_size size); /* of a tty; tells the command */
-/* Waits for the command (its pidfd is readable, or it has been killed); gives its exit code, 128 +
- * signal when one ended it. Ends what it left behind in its process group. */
-int exec_wait(struct exec *e);
-/* Kills it if it has not been waited for, closes everything. */
+/* Kills the command if it has not ended yet, and what it left behind in its process group; gives
+ * its exit code, 128 + signal when one ended it. Its streams stay open. */
+int exec_stop(struct exec *e);
+/* exec_stop() if that was not called, and closes everything. */
 void exec_end(struct exec *e);
 
 #endif

@@ -51,7 +51,7 @@ static void read_until(int fd, struct buf *out, const char *until) {
 
 static int wait_end(struct exec *e) {
     assert_true(readable(e->pidfd));
-    int code = exec_wait(e);
+    int code = exec_stop(e);
     exec_end(e);
     return code;
 }
@@ -104,7 +104,7 @@ static void nothing_of_its_group_outlives_it(void **state) {
     start(&e, "sleep 1000 & sleep 1000 & echo started", false, false);
     read_until(e.stdout_fd, &out, "started");
     assert_true(readable(e.pidfd));
-    assert_int_equal(exec_wait(&e), 0);
+    assert_int_equal(exec_stop(&e), 0);
     read_until(e.stdout_fd, &out, NULL);
     exec_end(&e);
     start(&e, "sleep 1000 & echo started; wait", false, true);

@@ -3,7 +3,7 @@
 option(INFERD_FUZZ "Link the fuzz targets with libFuzzer" OFF)
 add_library(inferd_fuzz STATIC EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz.c)
 target_link_libraries(inferd_fuzz PUBLIC inferd_kube)
-set(fuzz_targets patch selector apply protobuf yaml accept request crd cel websocket)
+set(fuzz_targets patch selector apply protobuf yaml accept request crd cel websocket spdy)
 add_custom_target(fuzz_seeds
   COMMAND python3 ${CMAKE_SOURCE_DIR}/tests/fuzz/seeds.py ${CMAKE_BINARY_DIR}/fuzz-seeds)
 add_test(NAME fuzz.seeds

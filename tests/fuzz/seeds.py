@@ -170,7 +170,36 @@ def websocket():
     yield b"\x20" + b"".join(frames)
 
 
-TARGETS = [patch, selector, apply, protobuf, yaml, accept, request, crd, cel, websocket]
+def spdy():
+    import zlib
+    text = (ROOT / "core/spdy.c").read_text()
+    words = re.findall(r'"([^"]*)"', text[text.index("dictionary_words[] ="):text.index("dictionary_text[] =")])
+    tail = re.findall(r'"([^"]*)"', text[text.index("dictionary_text[] ="):text.index("struct spdy_reader {")])
+    number = lambda n: n.to_bytes(4, "big")
+    dictionary = b"".join(number(len(w)) + w.encode() for w in words) + "".join(tail).encode()
+    compressor = zlib.compressobj(zdict=dictionary)
+
+    def control(kind, body, flags=0):
+        return number(0x80030000 | kind) + bytes([flags]) + len(body).to_bytes(3, "big") + body
+
+    def opened(stream, **headers):
+        block = number(len(headers))
+        for name, value in headers.items():
+            block += number(len(name)) + name.encode() + number(len(value)) + value.encode()
+        return control(1, number(stream) + bytes(6) + compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH))
+
+    def data(stream, content, flags=0):
+        return number(stream) + bytes([flags]) + len(content).to_bytes(3, "big") + content
+    frames = [opened(1, streamtype="error", port="8080", requestid="0"),
+              opened(3, streamtype="data", port="8080", requestid="0"), data(1, b"", 1), data(3, b"GET / HTTP/1.0\r\n\r\n"),
+              data(3, b"", 1), control(6, number(1)), control(4, number(0)), control(9, number(1) + number(9)),
+              control(3, number(3) + number(5)), control(7, number(3) + number(0))]
+    yield b"\x03" + b"".join(frames)
+    for count in range(1, len(frames)):
+        yield bytes([count]) + b"".join(frames[:count])
+
+
+TARGETS = [patch, selector, apply, protobuf, yaml, accept, request, crd, cel, websocket, spdy]
 
 
 def main():

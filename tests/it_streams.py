@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Connections that leave HTTP, with every real kubectl that is to be had: exec, its terminal, its exit
+codes, cp both ways, attach; who is refused; and that nothing is left when a client vanishes."""
+import fcntl
+import os
+import pathlib
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+from harness import PATIENCE, Daemon, run_tests, skip, wait_for
+from kubectl_matrix import gather
+
+# One of each way to speak: SPDY only, WebSocket with SPDY behind it, both in their newest form.
+VERSIONS = ["1.20", "1.28", "1.30", "1.32"]
+FILE_BYTES = 20 << 20
+
+
+def kubectls():
+    found = gather()
+    for version in VERSIONS:
+        if version not in found:
+            print(f"LEFT OUT: kubectl {version} is not here", flush=True)
+    chosen = {v: found[v] for v in VERSIONS if v in found}
+    if not chosen:
+        skip("no kubectl of " + ", ".join(VERSIONS))
+    return chosen
+
+
+def host_pod(name, script, **spec):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"terminationGracePeriodSeconds": 1, **spec,
+                     "containers": [{"name": "main", "image": "host", "command": ["sh", "-c", script]}]}}
+
+
+def daemon(program, *options):
+    if os.getuid():
+        skip("host pods need root, to become another user")
+    d = Daemon(program, *options)
+    d.home.chmod(0o711)  # users of host pods pass through to their homes
+    return d
+
+
+def start_pod(d, name, script="exec sleep 100000"):
+    d.apply(host_pod(name, script))
+    d.kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}s")
+
+
+def processes(marker):
+    """Ids of the processes that have the marker in their command line."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and marker in (entry / "cmdline").read_bytes().decode(errors="replace").split("\0"):
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
+
+
+def descriptors(d):
+    return len(os.listdir(f"/proc/{d.process.pid}/fd"))
+
+
+def tunnels(d):
+    """Threads of tunnels in the daemon."""
+    names = []
+    for task in pathlib.Path(f"/proc/{d.process.pid}/task").iterdir():
+        try:
+            names.append((task / "comm").read_text().strip())
+        except OSError:
+            pass
+    return names.count("kube-tunnel")
+
+
+def commands_run_beside_the_container(program):
+    with daemon(program) as d:
+        start_pod(d, "shell")
+        home = d.kubectl("exec", "shell", "--", "pwd").stdout
+        assert "-pods/" in home, home
+        for version, kubectl in kubectls().items():
+            run = d.run(kubectl, "exec", "shell", "--", "sh", "-c",
+                        "id -u; pwd; echo $POD_NAME; echo aside >&2; exit 3", check=False)
+            user, where, pod = run.stdout.split()
+            assert run.returncode == 3 and 70000 <= int(user) <= 79999 and pod == "shell", (version, run)
+            assert where + "\n" == home and run.stderr.startswith("aside\n"), (version, run)
+            assert "command terminated with exit code 3" in run.stderr, (version, run)
+            counted = d.run(kubectl, "exec", "-i", "shell", "--", "wc", "-c", stdin="0123456789\n" * 100000)
+            assert counted.stdout.strip() == "1100000", (version, counted)
+            killed = d.run(kubectl, "exec", "shell", "--", "sh", "-c", "kill -9 $$", check=False)
+            assert killed.returncode == 137, (version, killed)
+            missing = d.run(kubectl, "exec", "shell", "--", "no-such-program", check=False)
+            assert missing.returncode == 1 and "start no-such-program: No such file" in missing.stderr, (version, missing)
+            wrong = d.run(kubectl, "exec", "shell", "-c", "side", "--", "true", check=False)
+            assert wrong.returncode == 1 and "container side" in wrong.stderr, (version, wrong)
+
+
+def files_are_copied_both_ways(program):
+    with daemon(program) as d:
+        start_pod(d, "shell")
+        data = os.urandom(FILE_BYTES)
+        (d.home / "there").write_bytes(data)
+        for version, kubectl in kubectls().items():
+            back = d.home / f"back-{version}"
+            d.run(kubectl, "cp", d.home / "there", f"shell:here-{version}")
+            d.run(kubectl, "cp", f"shell:here-{version}", back)
+            assert back.read_bytes() == data, version
+        # A reader slower than the command: what waits is bounded, and nothing is lost.
+        slow = subprocess.Popen(["kubectl", "exec", "shell", "--", "cat", f"here-{version}"], env=d.environment(),
+                                stdout=subprocess.PIPE)
+        wait_for("the tunnel", lambda: tunnels(d))
+        assert slow.stdout.read(1 << 16) == data[:1 << 16]
+        assert slow.stdout.read() == data[1 << 16:]
+        assert slow.wait(PATIENCE) == 0
+
+
+class Terminal:
+    """A command that has a terminal, as a person's has."""
+
+    def __init__(self, command, environment, rows, columns):
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            os.execvpe(command[0], [str(c) for c in command], environment)
+        self.seen = ""
+        self.resize(rows, columns)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def read_until(self, text):
+        """Everything up to the text, which is then not seen again."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"waited for {text!r}, have {self.seen!r}"
+            self.seen += os.read(self.fd, 65536).decode(errors="replace")
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def wait(self):
+        """Reads to the end; gives the exit code."""
+        while True:
+            try:
+                if not os.read(self.fd, 65536):
+                    break
+            except OSError:
+                break
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def a_terminal_is_one(program):
+    with daemon(program) as d:
+        start_pod(d, "shell")
+        for version, kubectl in kubectls().items():
+            terminal = Terminal([kubectl, "exec", "-it", "shell", "--", "sh", "-c",
+                                 "tty >/dev/null && echo is-$TERM; echo rea''dy; exec sh"], d.environment(), 31, 97)
+            terminal.read_until("is-xterm")
+            terminal.read_until("ready")
+            terminal.type("stty size; echo si''zed\n")
+            assert "31 97" in terminal.read_until("sized"), version
+            terminal.resize(41, 113)
+
+            def resized():
+                terminal.type("stty size; echo si''zed\n")
+                return "41 113" in terminal.read_until("sized")
+            wait_for("the new size", resized)
+            terminal.type("echo go''ing; sleep 100000\n")
+            terminal.read_until("going")
+            terminal.type("\x03")  # ends the sleep, not the shell, not kubectl
+            terminal.type("echo al''ive\n")
+            terminal.read_until("alive")
+            terminal.type("exit 7\n")
+            assert terminal.wait() == 7, version
+
+
+def nothing_is_left_of_clients_that_vanish(program):
+    with daemon(program) as d:
+        start_pod(d, "shell", "while :; do echo line; sleep 0.1; done")
+        d.kubectl("exec", "shell", "--", "true")
+        wait_for("no tunnel", lambda: not tunnels(d))
+        before = descriptors(d)
+        for version, kubectl in kubectls().items():
+            marker = f"vanishing-{version}"
+            commands = [["exec", "-i", "shell", "--", "sh", "-c", "cat", marker],  # waits for input
+                        ["exec", "shell", "--", "sh", "-c", "sleep 1000 & wait", marker],  # has children
+                        ["exec", "shell", "--", "sh", "-c", "while :; do echo 0123456789012345; done", marker],
+                        ["attach", "shell"]]
+            clients = [subprocess.Popen([kubectl, *c], env=d.environment(), stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for c in commands]
+            wait_for("the commands to run", lambda: len(processes(marker)) >= 3 + 3)
+            clients[3].stdout.readline()
+            for client in clients:
+                client.kill()
+            for client in clients:
+                client.wait()
+                client.stdin.close()
+                client.stdout.close()
+            wait_for("the commands to end", lambda: not processes(marker))
+            wait_for("the tunnels to end", lambda: not tunnels(d))
+        wait_for("the descriptors to be closed", lambda: descriptors(d) <= before)
+        # The other way round: the container ends, and the daemon.
+        client = subprocess.Popen(["kubectl", "exec", "shell", "--", "sleep", "1000"], env=d.environment())
+        wait_for("the tunnel", lambda: tunnels(d))
+        d.kubectl("delete", "pod", "shell", "--wait=false")
+        assert client.wait(PATIENCE) == 137
+        start_pod(d, "last")
+        client = subprocess.Popen(["kubectl", "exec", "last", "--", "sh", "-c", "sleep 1000", "vanishing-last"],
+                                  env=d.environment(), stderr=subprocess.DEVNULL)
+        wait_for("the command to run", lambda: processes("vanishing-last"))
+        d.stop()
+        client.wait(PATIENCE)
+        assert not processes("vanishing-last")
+
+
+def what_is_not_to_be_reached_is_refused(program):
+    with daemon(program) as d:
+        start_pod(d, "shell")
+        d.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "replica"},
+                 "spec": {"containers": [{"name": "main", "image": "inferd/engine", "args": ["--model", "none"]}]}})
+        d.kubectl("create", "role", "enters", "--verb=get,create", "--resource=pods,pods/exec")
+        d.kubectl("create", "rolebinding", "enters", "--role=enters", "--user=bob")
+        (d.home / "file").write_text("x")
+        chosen = list(kubectls().items())
+        for version, kubectl in chosen[:1] + chosen[-1:]:
+            for command in (["exec", "replica", "--", "true"], ["attach", "replica"], ["cp", d.home / "file", "replica:x"]):
+                refused = d.run(kubectl, *command, check=False)
+                assert refused.returncode and "is an inference replica of inferd" in refused.stderr, (version, refused)
+            blind = d.run(kubectl, "attach", "-i", "shell", check=False, stdin="x")
+            assert blind.returncode and "has no standard input to attach to" in blind.stderr, (version, blind)
+            enters = d.run(kubectl, "--as=bob", "exec", "shell", "--", "true", check=False)
+            assert enters.returncode and 'cannot use resource "hostprocesses"' in enters.stderr, (version, enters)
+            stays_out = d.run(kubectl, "--as=bob", "attach", "shell", check=False)
+            assert stays_out.returncode and 'cannot create resource "pods/attach"' in stays_out.stderr, (version, stays_out)
+
+
+if __name__ == "__main__":
+    run_tests(commands_run_beside_the_container, files_are_copied_both_ways, a_terminal_is_one,
+              nothing_is_left_of_clients_that_vanish, what_is_not_to_be_reached_is_refused)
