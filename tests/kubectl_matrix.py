@@ -4,13 +4,16 @@ output are what was recorded.
 
     tests/kubectl_matrix.py INFERD [--only 1.32] [--record]
 
-A version without a recording is left out, by name.
+A version without a recording is left out, by name. What a command needs to have happened before is waited for
+(Until); what goes on while something else is done (Meanwhile) is known to have begun by the daemon's count of
+open watches.
 
 tests/kubectl_matrix/common.txt has the recording of most versions; VERSION.txt has, for one version,
 the commands that it answers otherwise (none: an empty file). What differs from run to run (ages, uids, revisions, names of the
 machine) is replaced by words in <>."""
 import argparse
 import concurrent.futures
+import dataclasses
 import difflib
 import os
 import pathlib
@@ -19,8 +22,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 
-from harness import PATIENCE, ROOT, Daemon, skip
+from harness import PATIENCE, ROOT, Daemon, skip, wait_for
+from it_conformance import Api
 
 RECORDINGS = ROOT / "tests" / "kubectl_matrix"
 COMMON = "1.32"  # common.txt is this version's
@@ -91,6 +96,58 @@ kind: ConfigMap
 metadata: {name: cm}
 data: {new: all}
 """
+ENGINE = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: served, labels: {app: served}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: served}}
+  template:
+    metadata: {labels: {app: served}}
+    spec:
+      terminationGracePeriodSeconds: 5
+      containers: [{name: c, image: inferd/engine, args: [--model, "embedded://demo-chat"]}]
+"""
+GUARD = """
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: guard}
+spec: {minAvailable: 1, selector: {matchLabels: {app: served}}}
+"""
+HELD = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: held, finalizers: [example.com/hold]}
+"""
+DIFFERENT = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: watched}
+data: {a: other}
+"""
+KUSTOMIZATION = """
+namePrefix: k-
+resources: [held.yaml]
+configMapGenerator: [{name: made, literals: [a=b]}]
+"""
+
+
+@dataclasses.dataclass
+class Until:
+    """Not recorded: the command is repeated until its output matches."""
+    command: str
+    pattern: str
+
+
+@dataclasses.dataclass
+class Meanwhile:
+    """A command that goes on while others are run. It ends by itself, or after so many lines of output."""
+    command: str
+    others: tuple
+    lines: int = 0
+
+
 EDITOR = '#!/bin/sh\nsed -i "s/^  z: .*/  z: edited/" "$1"\n'
 
 # A command line (without "kubectl"), and what is on its standard input. kube-wire.md's order.
@@ -221,6 +278,99 @@ COMMANDS = [
     ("get isvc -o name",),
     ("delete isvc llm",),
     ("delete namespace other",),
+
+    # What goes on, and what arrives meanwhile.
+    ("create configmap watched --from-literal=a=b",),
+    Meanwhile("get configmap watched -w", ("label configmap watched x=y",), lines=3),
+    Meanwhile("get configmaps --watch-only --output-watch-events --field-selector metadata.name=watched",
+              ("label configmap watched x=z --overwrite", "delete configmap watched"), lines=3),
+    ("create configmap watched --from-literal=a=b",),
+    Meanwhile("get configmaps -w -o name --field-selector metadata.name=watched",
+              ("annotate configmap watched x=y",), lines=2),
+    ("apply -f -", HELD),
+    ("delete configmap held --wait=false",),
+    Meanwhile("wait --for=delete configmap/held --timeout=60s",
+              ("patch configmap held --type=json -p [{\"op\":\"remove\",\"path\":\"/metadata/finalizers\"}]",)),
+    ("create deployment later --image=i --replicas=0",),
+    ("rollout status deployment/later --timeout=60s",),
+    ("rollout pause deployment/later",),
+    Meanwhile("wait --for=condition=Marked deployment/later --timeout=60s",
+              ("patch deployment later --type=merge -p {\"metadata\":{\"annotations\":{\"a\":\"b\"}}}",
+               "STATUS deployments/later {\"conditions\":[{\"type\":\"Marked\",\"status\":\"True\"}]}")),
+    ("wait --for=condition=Never deployment/later --timeout=1s",),
+    ("wait --for=jsonpath={.spec.paused}=true deployment/later --timeout=5s",),
+    ("diff -f -", DIFFERENT),
+    ("replace --force -f -", DIFFERENT),
+    ("apply -k KUSTOMIZATION",),
+    ("get -k KUSTOMIZATION -o name",),
+    ("patch configmap k-held --type=merge -p {\"metadata\":{\"finalizers\":null}}",),
+    ("delete -k KUSTOMIZATION",),
+
+    # Owners and what they own.
+    ("delete deployment later --cascade=orphan",),
+    Until("get replicasets -l app=later -o jsonpath={.items[*].metadata.ownerReferences}", "^$"),
+    ("get replicasets -l app=later",),
+    ("delete replicasets -l app=later --cascade=background",),
+    ("create deployment later --image=i --replicas=0",),
+    ("rollout status deployment/later --timeout=60s",),
+    ("delete deployment later --cascade=foreground",),
+    ("get replicasets -l app=later",),
+    ("delete deployment later --cascade=sideways",),
+
+    # Nodes.
+    ("apply -f -", ENGINE),
+    ("rollout status deployment/served --timeout=60s",),
+    ("get pods -l app=served",),
+    ("get events --field-selector involvedObject.name=served,reason=ScalingReplicaSet "
+     "-o custom-columns=T:.type,M:.message",),
+    ("events --for deployment/served",),
+    ("events --types=Warning,Unheard",),
+    Meanwhile("get events -w --field-selector involvedObject.name=served,reason=ScalingReplicaSet "
+              "-o custom-columns=M:.message --no-headers",
+              ("scale deployment served --replicas=2",), lines=2),
+    ("scale deployment served --replicas=1",),
+    Until("get deployment served -o jsonpath={.status.availableReplicas}.{.status.replicas}", r"^1\.1$"),
+    ("create pdb typed --selector=app=other --min-available=1",),
+    ("apply -f -", GUARD),
+    Until("get pdb guard -o jsonpath={.status.currentHealthy}", "^1$"),
+    ("get pdb guard",),
+    ("drain NODE --ignore-daemonsets --pod-selector=app=served --timeout=3s",),
+    ("get nodes --no-headers",),
+    ("delete pdb guard",),
+    ("drain NODE --ignore-daemonsets --pod-selector=app=served --dry-run=server",),
+    ("drain NODE --ignore-daemonsets --delete-emptydir-data --pod-selector=app=served --timeout=60s",),
+    Until("get pods -l app=served -o jsonpath={.items[*].status.phase}", "^Pending$"),
+    ("get pods -l app=served",),
+    ("uncordon NODE",),
+    ("uncordon NODE",),
+    ("rollout status deployment/served --timeout=60s",),
+    ("drain NODE --pod-selector=app=served --disable-eviction --timeout=60s",),
+    ("uncordon NODE",),
+    ("rollout status deployment/served --timeout=60s",),
+    ("run bare --image=inferd/engine -- --model embedded://demo-chat",),
+    Until("get pod bare -o jsonpath={.status.phase}", "^Running$"),
+    ("debug bare --image=busybox",),
+    ("drain NODE --pod-selector=run=bare",),
+    ("drain NODE --pod-selector=run=bare --force --timeout=60s",),
+    ("drain absent",),
+    ("uncordon NODE",),
+    ("cordon NODE --dry-run=server",),
+    ("taint node NODE only=mine:NoExecute",),
+    Until("get pods -l app=served -o jsonpath={.items[*].status.phase}", "^Pending$"),
+    ("taint node NODE only=mine:NoExecute",),
+    ("taint nodes --all only-",),
+    ("taint node NODE only-",),
+    ("rollout status deployment/served --timeout=60s",),
+    ("delete deployment served",),
+
+    # What there is.
+    ("api-resources --api-group=apps",),
+    ("api-resources --api-group=apps -o wide",),
+    ("api-resources --api-group=serving.kserve.io --namespaced=true -o name",),
+    ("api-resources --verbs=create --api-group=authorization.k8s.io --no-headers",),
+    ("create token sa",),
+    ("get --raw /healthz?verbose",),
+    ("get sc",),
 ]
 
 # What a run says otherwise each time.
@@ -233,10 +383,15 @@ CHANGING = [
     (r"127\.\d+\.\d+\.\d+(:\d+)?", "<address>"),
     (r"10\.\d+\.\d+\.\d+", "<address>"),
     (r"\+inferd\.[\w.+-]+", "+inferd"),
-    (r"(web|typed)-[0-9a-z]{8,10}\b", r"\1-<hash>"),
+    (r"(web|typed|later|served)-[0-9a-z]{8,10}(-[0-9a-z]{5})?\b", r"\1-<hash>"),
+    (r"/tmp/(LIVE|MERGED)-\d+", r"<\1>"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}", "<time>"),
+    (r"\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+", "<token>"),
     (r"^[IEW]\d{4} [\d:.]+ +\d+ (\w+\.go):\d+\]", r"<log> \1]"),
     (r"(is waiting to start: ).*", r"\1<reason>"),
     (r"^Warning: spec.*\n", ""),
+    (r"^Waiting for deployment .*\n", ""),  # as long as it takes
+    (r"debugger-[0-9a-z]{5}\b", "debugger-<random>"),
     (r"[ \t]+$", ""),
 ]
 
@@ -261,7 +416,8 @@ def gather():
 
 
 def normal(text, d):
-    text = text.replace(str(d.home), "<home>").replace(socket.gethostname(), "<node>")
+    text = text.replace(str(d.home), "<home>")
+    text = re.sub(rf"(?<![\w-]){re.escape(socket.gethostname())}(?![\w-])", "<node>", text)
     for pattern, word in CHANGING:
         text = re.sub(pattern, word, text, flags=re.M)
     text = re.sub(r"^Events:.*", "Events: ...\n", text, flags=re.M | re.S)
@@ -270,25 +426,101 @@ def normal(text, d):
 
 
 def title_of(number, command):
-    return f"=== {number:03} kubectl {command[0]}"
+    return f"=== {number:03} kubectl {command}"
+
+
+class Player:
+    """One version of kubectl with a daemon of its own."""
+
+    def __init__(self, kubectl, daemon):
+        self.kubectl, self.daemon = kubectl, daemon
+        editor = daemon.home / "editor"
+        editor.write_text(EDITOR)
+        editor.chmod(0o755)
+        self.kustomization = daemon.home / "kustomization"
+        self.kustomization.mkdir()
+        (self.kustomization / "kustomization.yaml").write_text(KUSTOMIZATION)
+        (self.kustomization / "held.yaml").write_text(HELD)
+        self.environment = {**daemon.environment(), "KUBE_EDITOR": str(editor), "LC_ALL": "C"}
+        self.node = daemon.get("nodes")["items"][0]["metadata"]["name"]
+
+    def words(self, command):
+        command = command.replace("NODE", self.node).replace("KUSTOMIZATION", str(self.kustomization))
+        return [str(self.kubectl), *split(command)]
+
+    def run(self, command, stdin=""):
+        return subprocess.run(self.words(command), env=self.environment, capture_output=True, text=True,
+                              input=stdin, timeout=2 * PATIENCE)
+
+    def until(self, step):
+        def fits():
+            done = self.run(step.command)
+            return done.returncode == 0 and re.search(step.pattern, done.stdout)
+        wait_for(f"{step.command} to say {step.pattern}", fits)
+
+    def open_watches(self):
+        text = self.run("get --raw /metrics").stdout
+        return int(re.search(r"^apiserver_longrunning_requests (\d+)", text, flags=re.M)[1])
+
+    def do_other(self, command):
+        """What kubectl 1.20 cannot do is done on the wire: STATUS RESOURCE/NAME STATUS."""
+        if not command.startswith("STATUS "):
+            assert self.run(command).returncode == 0, command
+            return
+        _, target, status = command.split(" ", 2)
+        path = f"/apis/apps/v1/namespaces/default/{target}/status"
+        api = Api(self.daemon)
+        answer = api.call("PATCH", path, '{"status":' + status + "}", "application/merge-patch+json")
+        assert answer[0] == 200, answer
+
+    def meanwhile(self, step):
+        """Gives (exit status or None, output): the output's lines may come late, not in another order."""
+        before, output, enough = self.open_watches(), [], threading.Event()
+        process = subprocess.Popen(self.words(step.command), env=self.environment, text=True, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+        def read():
+            for line in process.stdout:
+                output.append(line)
+                if len(output) == step.lines:
+                    enough.set()
+            enough.set()  # it has ended
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            wait_for(f"{step.command} to begin", lambda: self.open_watches() > before or process.poll() is not None)
+            for other in step.others:
+                self.do_other(other)
+            assert enough.wait(2 * PATIENCE), f"{step.command}: {output}"
+            code = None if step.lines and process.poll() is None else process.wait(2 * PATIENCE)
+        finally:
+            process.terminate()
+            reader.join()
+            process.wait()
+            process.stdout.close()
+        return code, "".join(output)
+
+    def play(self):
+        """Gives the commands' titles, and what they answered."""
+        answers = {}
+        for number, step in enumerate(COMMANDS):
+            if isinstance(step, Until):
+                self.until(step)
+                continue
+            if isinstance(step, Meanwhile):
+                command, (code, said) = step.command, self.meanwhile(step)
+            else:
+                command, done = step[0], self.run(*step)
+                code, said = done.returncode, done.stdout + done.stderr
+            said = normal(said, self.daemon).rstrip()
+            ended = "goes on" if code is None else f"exit {code}"
+            answers[title_of(number, command)] = f"{ended}\n{said}\n"
+        return answers
 
 
 def play(program, kubectl):
-    """Gives the commands' titles, and what they answered."""
-    answers = {}
-    with Daemon(program) as d:
-        editor = d.home / "editor"
-        editor.write_text(EDITOR)
-        editor.chmod(0o755)
-        environment = {**d.environment(), "KUBE_EDITOR": str(editor), "LC_ALL": "C"}
-        node = d.get("nodes")["items"][0]["metadata"]["name"]
-        for number, command in enumerate(COMMANDS):
-            arguments = split(command[0].replace("NODE", node))
-            done = subprocess.run([kubectl, *arguments], env=environment, capture_output=True, text=True,
-                                  input=command[1] if len(command) > 1 else "", timeout=2 * PATIENCE)
-            said = normal(done.stdout + done.stderr, d)
-            answers[title_of(number, command)] = f"exit {done.returncode}\n{said.rstrip()}\n"
-    return answers
+    with Daemon(program) as daemon:
+        return Player(kubectl, daemon).play()
 
 
 def split(text):
