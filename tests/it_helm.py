@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What Helm does on the wire (it is not on the machine): releases as Secrets, objects created, merged
-three ways or applied on the server, waited for, rolled back and removed."""
+"""What Helm does on the wire (it is not on the machine): releases as Secrets, in JSON and, as from 3.17 on, in protobuf;
+objects created, merged three ways or applied on the server, waited for, rolled back and removed."""
 import base64
 import json
 import urllib.parse
 
 from harness import Daemon, run_tests, wait_for
 from it_conformance import Api
+from wire import PROTOBUF, TYPED, Client, envelope, message, object_meta
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -107,6 +108,46 @@ def helm_3_installs_upgrades_rolls_back_and_removes(program):
         assert deployed(api) == []
 
 
+def protobuf_release(version, status, payload):
+    """The Secret as client-go's typed client writes it: zero fields and all."""
+    labels = {"name": "web", "owner": "helm", "status": status, "version": str(version), "createdAt": "1"}
+    name = f"sh.helm.release.v1.web.v{version}"
+    data = message((1, "release"), (2, payload))
+    return envelope("v1", "Secret", message((1, object_meta(name, labels)), (2, data), (3, "helm.sh/release.v1")))
+
+
+def releases_come_as_protobuf(program):
+    """helm install, upgrade and uninstall from 3.17 on: typed bodies, PUT without a revision, JSON answers."""
+    with Daemon(program) as d:
+        helm = Client(d, "Helm/3.17.3")
+        big = bytes(range(256)) * 2800
+        typed = {"accept": TYPED, "kind": PROTOBUF}
+        made = helm.must(201, "POST", SECRETS, protobuf_release(1, "pending-install", big), **typed)
+        assert made["kind"] == "Secret" and made["type"] == "helm.sh/release.v1" and "namespace" in made["metadata"]
+        assert made["metadata"]["labels"]["status"] == "pending-install" and "generateName" not in made["metadata"]
+        again = helm.must(409, "POST", SECRETS, protobuf_release(1, "pending-install", big), **typed)
+        assert again["reason"] == "AlreadyExists"
+        name = SECRETS + "/sh.helm.release.v1.web.v1"
+        put = helm.must(200, "PUT", name, protobuf_release(1, "deployed", big), **typed)
+        assert int(put["metadata"]["resourceVersion"]) > int(made["metadata"]["resourceVersion"])
+        assert put["metadata"]["uid"] == made["metadata"]["uid"]
+        stored = helm.get(name, accept=TYPED)
+        assert base64.b64decode(stored["data"]["release"]) == big
+        # `helm upgrade`: the next one is stored, then the one before is superseded.
+        helm.must(201, "POST", SECRETS, protobuf_release(2, "pending-upgrade", b"two"), **typed)
+        helm.must(200, "PUT", SECRETS + "/sh.helm.release.v1.web.v2", protobuf_release(2, "deployed", b"two"), **typed)
+        helm.must(200, "PUT", name, protobuf_release(1, "superseded", big), **typed)
+        query = SECRETS + "?labelSelector=" + urllib.parse.quote("name=web,owner=helm,status=deployed")
+        found = helm.get(query, accept=TYPED)
+        assert [s["metadata"]["name"] for s in found["items"]] == ["sh.helm.release.v1.web.v2"]
+        # `helm uninstall` deletes without options; what follows is not there.
+        for version in (1, 2):
+            helm.must(200, "DELETE", f"{SECRETS}/sh.helm.release.v1.web.v{version}", accept=TYPED)
+        assert helm.must(404, "GET", name, accept=TYPED)["reason"] == "NotFound"
+        wrong = helm.must(400, "POST", "/api/v1/namespaces/default/configmaps", protobuf_release(3, "x", b""), **typed)
+        assert "Secret" in wrong["message"] and "ConfigMap" in wrong["message"], wrong
+
+
 def helm_4_applies_on_the_server(program):
     with Daemon(program) as d:
         api = Api(d)
@@ -127,4 +168,4 @@ def helm_4_applies_on_the_server(program):
 
 
 if __name__ == "__main__":
-    run_tests(helm_3_installs_upgrades_rolls_back_and_removes, helm_4_applies_on_the_server)
+    run_tests(helm_3_installs_upgrades_rolls_back_and_removes, releases_come_as_protobuf, helm_4_applies_on_the_server)
