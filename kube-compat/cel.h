@@ -34,12 +34,16 @@ enum cel_kind {
     CEL_MAP,
     CEL_OPTIONAL,
     CEL_TYPE, /* what type() gives */
-    CEL_DYN,  /* only while checking: known when it runs */
+    CEL_URL,
+    CEL_IP,
+    CEL_CIDR,
+    CEL_QUANTITY,
+    CEL_DYN, /* only while checking: known when it runs */
 };
 
 struct cel_value {
     enum cel_kind kind;
-    uint32_t num;                /* of a list literal's items, of a map literal's pairs */
+    uint32_t num; /* of a list literal's items, of a map literal's pairs; of a CIDR's bits */
     const struct schema *schema; /* of a list or map from JSON; NULL: nothing is known */
     union {
         bool truth;
@@ -49,7 +53,7 @@ struct cel_value {
         struct {
             const char *data; /* NUL-terminated; bytes may hold more NULs */
             size_t len;
-        } text;                        /* string, bytes; message of an error; name of a type */
+        } text; /* string, bytes; message of an error; name of a type; url, ip, cidr, quantity */
         const json_t *json;            /* list or map, when `items` is NULL */
         const struct cel_value *value; /* of an optional; NULL: none */
     };

@@ -153,25 +153,50 @@ static struct cel_type result_of(struct checker *c, const char *name, const stru
         if (!strcmp(name, items[i]))
             return args[0].kind == CEL_DYN ? DYN : item_of(&args[0]);
     }
-    if (!strcmp(name, "split"))
+    if (!strcmp(name, "split") || !strcmp(name, "findAll"))
         return list_of(c, CEL_LIST, (struct cel_type){.kind = CEL_STRING});
+    if (!strcmp(name, "getQuery"))
+        return list_of(c, CEL_MAP, list_of(c, CEL_LIST, (struct cel_type){.kind = CEL_STRING}));
+    if (!strcmp(name, "optional.of"))
+        return list_of(c, CEL_OPTIONAL, args[0]);
     if (kind == CEL_LIST)
         return list_of(c, CEL_LIST, item_of(&args[0]));
     return (struct cel_type){.kind = kind};
 }
 
-/* Compiles the pattern of matches() when it is written out. */
+/* sets.contains(a, b) reads like a method of `sets`; where no variable has that name, it is the
+ * function whose name has a dot. */
+static void settle_namespace(struct checker *c, struct cel_node *n, const struct names *names) {
+    const struct cel_node *target = n->method ? n->args[0] : NULL;
+    if (!target || target->op != CEL_OP_NAME)
+        return;
+    for (const struct names *s = names; s; s = s->outer) {
+        if (!strcmp(s->name, target->text))
+            return;
+    }
+    const char *whole = arena_printf(c->program->arena, "%s.%s", target->text, n->text);
+    if (!cel_functions_know(whole))
+        return;
+    n->text = whole;
+    n->method = false;
+    n->args++;
+    n->num_args--;
+}
+
+/* Compiles the pattern of matches(), find() and findAll() when it is written out. */
 static bool compile_pattern(struct checker *c, struct cel_node *n) {
+    bool matches = !strcmp(n->text, "matches");
+    if (!matches && strcmp(n->text, "find") != 0 && strcmp(n->text, "findAll") != 0)
+        return true;
     const struct cel_node *text = n->args[1];
-    if (strcmp(n->text, "matches") != 0 || text->op != CEL_OP_LITERAL ||
-        text->literal.kind != CEL_STRING)
+    if (text->op != CEL_OP_LITERAL || text->literal.kind != CEL_STRING)
         return true;
     struct cel_program *p = c->program;
     struct schema_pattern *pattern;
     struct error why = ERROR_INIT;
     if (schema_pattern_create(text->literal.text.data, &pattern, &why)) {
-        cel_fail(p, text->offset, c->err, "invalid matches argument: error parsing regexp: %.200s",
-                 why.text);
+        cel_fail(p, text->offset, c->err, "invalid %s argument: error parsing regexp: %.200s",
+                 n->text, why.text);
         return false;
     }
     p->patterns = mem_realloc(p->patterns, (p->num_patterns + 1) * sizeof(p->patterns[0]));
@@ -183,6 +208,7 @@ static bool compile_pattern(struct checker *c, struct cel_node *n) {
 static bool check_call(struct checker *c, struct cel_node *n, const struct names *names,
                        struct cel_type *ret) {
     struct cel_type args[CEL_ARGS_MAX] = {0};
+    settle_namespace(c, n, names);
     n->functions =
         n->num_args <= CEL_ARGS_MAX ? cel_functions_find(n->text, n->method, n->num_args) : NULL;
     if (!n->functions && !cel_functions_know(n->text)) {

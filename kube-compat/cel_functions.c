@@ -2,8 +2,9 @@
  * searches for cel-go's words, so they are used: "division by zero", "no such key". Overflow is an
  * error, never a wrap.
  *
- * Left out, and therefore refused by name where a rule is accepted: URLs, IP addresses, quantities,
- * sets, time zones, two-variable macros. */
+ * Strings, URLs, addresses and the smaller libraries are in files of their own. Left out, and
+ * therefore refused by name where a rule is accepted: named formats, versions (semver), time zones,
+ * two-variable macros. */
 #include "kube-compat/cel_functions.h"
 
 #include <errno.h>
@@ -569,11 +570,23 @@ static const struct cel_function functions[] = {
     {"orValue", true, 2, {CEL_OPTIONAL, CEL_DYN}, CEL_DYN, or_value},
 };
 
+/* All rows, table behind table. */
 static const struct cel_function *row(size_t index) {
-    if (index < ARRAY_LEN(functions))
-        return &functions[index];
-    index -= ARRAY_LEN(functions);
-    return index < cel_num_string_functions ? &cel_string_functions[index] : NULL;
+    const struct {
+        const struct cel_function *rows;
+        size_t num;
+    } tables[] = {
+        {functions, ARRAY_LEN(functions)},
+        {cel_string_functions, cel_num_string_functions},
+        {cel_net_functions, cel_num_net_functions},
+        {cel_url_functions, cel_num_url_functions},
+        {cel_library_functions, cel_num_library_functions},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(tables); index -= tables[i++].num) {
+        if (index < tables[i].num)
+            return &tables[i].rows[index];
+    }
+    return NULL;
 }
 
 static bool is(const struct cel_function *f, const char *name, bool method, uint32_t num_args) {
@@ -598,12 +611,12 @@ bool cel_functions_know(const char *name) {
     return false;
 }
 
-/* Some names have rows in both tables: those of lists here, those of strings there. */
+/* Some names have rows in several tables: indexOf() of lists here, of strings there. */
 const struct cel_function *cel_functions_next(const struct cel_function *f) {
-    bool here = f >= functions && f < functions + ARRAY_LEN(functions);
-    size_t index =
-        here ? (size_t)(f - functions) : ARRAY_LEN(functions) + (size_t)(f - cel_string_functions);
     const struct cel_function *other;
+    size_t index = 0;
+    while (row(index) != f)
+        index++;
     while ((other = row(++index))) {
         if (is(other, f->name, f->method, f->num_args))
             return other;

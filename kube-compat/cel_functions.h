@@ -25,8 +25,10 @@ const struct cel_function *cel_functions_next(const struct cel_function *f);
 /* Does text match? Takes the steps from the run's cost. */
 struct cel_value cel_matches(struct cel_run *run, const struct cel_value *args);
 
-/* The string library's rows (cel_strings.c). */
-extern const struct cel_function cel_string_functions[];
-extern const size_t cel_num_string_functions;
+/* The libraries' rows. A name with a dot ("sets.contains") is called as it is written. */
+extern const struct cel_function cel_string_functions[], cel_net_functions[], cel_url_functions[],
+    cel_library_functions[];
+extern const size_t cel_num_string_functions, cel_num_net_functions, cel_num_url_functions,
+    cel_num_library_functions;
 
 #endif

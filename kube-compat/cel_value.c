@@ -59,6 +59,10 @@ const char *cel_kind_name(enum cel_kind kind) {
                                         "map",
                                         "optional_type",
                                         "type",
+                                        "kubernetes.URL",
+                                        "net.IP",
+                                        "net.CIDR",
+                                        "kubernetes.Quantity",
                                         "dyn"};
     return names[kind];
 }
@@ -363,6 +367,10 @@ bool cel_equal(struct cel_run *run, const struct cel_value *a, const struct cel_
         return !strcmp(a->text.data, b->text.data);
     if (a->kind == CEL_OPTIONAL && b->kind == CEL_OPTIONAL)
         return a->value && b->value ? cel_equal(run, a->value, b->value) : a->value == b->value;
+    if (a->kind == CEL_IP || a->kind == CEL_CIDR || a->kind == CEL_URL)
+        return cel_net_equal(a, b);
+    if (a->kind == CEL_QUANTITY && b->kind == CEL_QUANTITY)
+        return !cel_quantity_compare(a, b);
     return cel_compare(a, b, &order) && !order;
 }
 

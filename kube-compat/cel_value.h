@@ -41,6 +41,10 @@ bool cel_equal(struct cel_run *run, const struct cel_value *a, const struct cel_
 /* False: they have no order. *ret_order is negative, 0 or positive. */
 bool cel_compare(const struct cel_value *a, const struct cel_value *b, int *ret_order);
 
+/* Equality of addresses, CIDRs and URLs; the order of two quantities. */
+bool cel_net_equal(const struct cel_value *a, const struct cel_value *b);
+int cel_quantity_compare(const struct cel_value *a, const struct cel_value *b);
+
 bool cel_parse_duration(const char *text, int64_t *ret_ns); /* "1h30m", "-2.5s" */
 bool cel_parse_timestamp(const char *text, int64_t *ret_ns);
 const char *cel_duration_text(struct arena *arena, int64_t ns); /* "5400s" */

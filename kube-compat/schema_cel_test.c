@@ -135,8 +135,8 @@ static void a_definition_with_a_wrong_rule_is_refused(void **state) {
         {"{type: object, x-kubernetes-validations: [{rule: 'self.z > 1'}]}",
          "s.properties[spec].x-kubernetes-validations[0].rule FieldValueInvalid Invalid value: "
          "\"self.z > 1\": compilation failed: ERROR: <input>:1:5: undefined field 'z'\n"},
-        {"{type: object, x-kubernetes-validations: [{rule: 'isIP(self)'}]}",
-         "compilation failed: ERROR: <input>:1:1: undeclared reference to 'isIP' (in container "
+        {"{type: object, x-kubernetes-validations: [{rule: 'isSemver(self)'}]}",
+         "compilation failed: ERROR: <input>:1:1: undeclared reference to 'isSemver' (in container "
          "'')"},
         {"{type: object, x-kubernetes-validations: [{rule: '1'}]}", "must evaluate to a bool"},
         {"{type: object, x-kubernetes-validations: [{message: m}]}",

@@ -38,14 +38,25 @@ void schema_pattern_destroy(struct schema_pattern *p) {
     free(p);
 }
 
-bool schema_pattern_match(const struct schema_pattern *p, const char *text, size_t len) {
+bool schema_pattern_find(const struct schema_pattern *p, const char *text, size_t len, size_t from,
+                         size_t *ret_start, size_t *ret_end) {
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
     pcre2_match_context *context = pcre2_match_context_create(NULL);
     if (context)
         pcre2_set_match_limit(context, MATCH_STEPS_MAX);
-    int rc = data && context ? pcre2_match(p->code, (PCRE2_SPTR)text, len, 0, 0, data, context)
+    int rc = data && context ? pcre2_match(p->code, (PCRE2_SPTR)text, len, from, 0, data, context)
                              : PCRE2_ERROR_NOMEMORY;
+    if (rc >= 0) {
+        const PCRE2_SIZE *place = pcre2_get_ovector_pointer(data);
+        *ret_start = place[0] < place[1] ? place[0] : place[1]; /* \K may turn them around */
+        *ret_end = place[1];
+    }
     pcre2_match_context_free(context);
     pcre2_match_data_free(data);
     return rc >= 0;
+}
+
+bool schema_pattern_match(const struct schema_pattern *p, const char *text, size_t len) {
+    size_t start, end;
+    return schema_pattern_find(p, text, len, 0, &start, &end);
 }

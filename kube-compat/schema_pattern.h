@@ -20,4 +20,10 @@ void schema_pattern_destroy(struct schema_pattern *p);
 /* Is there a match anywhere in text? One that takes more steps than a bound is none. */
 bool schema_pattern_match(const struct schema_pattern *p, const char *text, size_t len);
 
+/* The first match at or behind the byte `from`. False: there is none. */
+bool schema_pattern_find(const struct schema_pattern *p, const char *text, size_t len, size_t from,
+                         size_t *ret_start, size_t *ret_end);
+
+DEFINE_AUTO(schema_pattern, schema_pattern_destroy)
+
 #endif

@@ -363,7 +363,7 @@ check crd-cel 'patched' k patch crd "widgets.$group" --type=json -p "$(rule '{"r
 refuse cr-cel 'spec: Invalid value: "object": size must be even' k patch "wd$$" one --type=merge -p '{"spec":{"size":31}}'
 refuse cr-cel-transition 'spec: Invalid value: "object": cannot shrink' k patch "wd$$" one --type=merge -p '{"spec":{"size":28}}'
 check cr-cel-holds 'patched' k patch "wd$$" one --type=merge -p '{"spec":{"size":32}}'
-refuse crd-cel-unknown "rule: Invalid value: .*undeclared reference to 'isURL'" k patch crd "widgets.$group" --type=json -p "$(rule '{"rule":"isURL(self.color)"}')"
+refuse crd-cel-unknown "rule: Invalid value: .*undeclared reference to 'isSemver'" k patch crd "widgets.$group" --type=json -p "$(rule '{"rule":"isSemver(self.color)"}')"
 check cr-selectable "^widget[^ ]*/one$" k get "wd$$" --field-selector=spec.color=red -o name
 check cr-selects-none 'No resources found' k get "wd$$" --field-selector=spec.color=blue
 refuse cr-unselectable 'field label not supported: spec.size' k get "wd$$" --field-selector=spec.size=32
