@@ -67,6 +67,27 @@ const tests = {
     await assert.rejects(core.readNamespacedConfigMap({ namespace, name: 'patched' }), (e) => e.code === 404);
   },
 
+  async 'a custom resource has every patch type but the strategic one'() {
+    const one = { ...isvc, name: 'patched' };
+    const model = { modelFormat: { name: 'gguf' }, storageUri: 'file:///absent/model.gguf' };
+    const body = { apiVersion: 'serving.kserve.io/v1beta1', kind: 'InferenceService', metadata: { name: one.name },
+      spec: { predictor: { minReplicas: 0, model } } };
+    await custom.createNamespacedCustomObject({ ...isvc, body });
+    const patch = (change, strategy, more) => custom.patchNamespacedCustomObject({ ...one, ...more, body: change },
+      k8s.setHeaderOptions('Content-Type', strategy));
+    let after = await patch([{ op: 'add', path: '/spec/predictor/maxReplicas', value: 3 }], k8s.PatchStrategy.JsonPatch);
+    assert.equal(after.spec.predictor.maxReplicas, 3);
+    after = await patch({ spec: { predictor: { maxReplicas: null } } }, k8s.PatchStrategy.MergePatch);
+    assert.equal(after.spec.predictor.maxReplicas, undefined);
+    await assert.rejects(patch({ spec: {} }, k8s.PatchStrategy.StrategicMergePatch), (e) => e.code === 415);
+    const applied = { ...body, spec: { predictor: { ...body.spec.predictor, maxReplicas: 2 } } };
+    after = await patch(applied, k8s.PatchStrategy.ServerSideApply, { fieldManager: 'node', force: true });
+    assert.equal(after.spec.predictor.maxReplicas, 2);
+    await assert.rejects(patch({ ...applied, spec: { predictor: { model, maxReplicas: 1 } } },
+      k8s.PatchStrategy.ServerSideApply, { fieldManager: 'other', force: false }), (e) => e.code === 409);
+    await custom.deleteNamespacedCustomObject(one);
+  },
+
   async 'an informer goes on when its watch ends'() {
     // The server ends such a watch after a second, as a lost connection would; the informer watches again.
     const path = `/api/v1/namespaces/${namespace}/configmaps?timeoutSeconds=1`;
