@@ -22,7 +22,8 @@ struct fake_process {
     char argv[2048];
     uint32_t restart, user;
     struct replica_state state;
-    int64_t grace_ms; /* of the last stop; -1: none */
+    int64_t grace_ms;         /* of the last stop; -1: none */
+    struct replica_note note; /* to be told; no reason: none */
     bool used;
 };
 
@@ -74,6 +75,7 @@ static inline enum errc fake_start(void *self, const struct replica_spec *spec, 
         .phase = REPLICA_STARTING, .pid = 1000 + f->num_starts, .started_ms = f->wall_ms};
     f->num_starts++;
     if (f->ready_at_once) {
+        p->state.started = true;
         p->state.phase = REPLICA_READY;
         p->state.ready_ms = f->wall_ms;
     }
@@ -144,9 +146,20 @@ static inline struct fake_process *fixture_only_process(struct fixture *f) {
 static inline void fixture_set_phase(struct fixture *f, struct fake_process *p,
                                      enum replica_phase phase) {
     p->state.phase = phase;
+    p->state.started = p->state.started || phase == REPLICA_READY;
     if (phase == REPLICA_READY && !p->state.ready_ms)
         p->state.ready_ms = f->wall_ms;
     controllers_replica_changed(f->controllers, p->uid);
+}
+
+static inline bool fake_take_note(void *self, const struct replica_key *key,
+                                  struct replica_note *ret_note) {
+    struct fake_process *p = fixture_process(self, key);
+    if (!p || !p->note.reason)
+        return false;
+    *ret_note = p->note;
+    p->note = (struct replica_note){0};
+    return true;
 }
 
 static inline void fake_forget_pod(void *self, const char *uid) {
@@ -199,7 +212,13 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .store = f->store,
         .config = &f->config,
         .traffic = f->traffic,
-        .driver = {fake_start, fake_stop, fake_get, fake_forget, fake_forget_pod, f},
+        .driver = {.start = fake_start,
+                   .stop = fake_stop,
+                   .get = fake_get,
+                   .take_note = fake_take_note,
+                   .forget = fake_forget,
+                   .forget_pod = fake_forget_pod,
+                   .self = f},
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

@@ -31,10 +31,7 @@
 
 static const char COMPONENT[] = "kubelet";
 
-enum {
-    GRACE_SECONDS_DEFAULT = 30,
-    SIDECAR_GRACE_MS_MIN = 2000, /* after the main containers have used up the pod's */
-};
+enum { SIDECAR_GRACE_MS_MIN = 2000 }; /* after the main containers have used up the pod's */
 
 void pod_changed(struct world *w, const char *uid) {
     struct pod_record *r = pod_record_find(w, uid);
@@ -96,7 +93,7 @@ static void look_at(struct world *w, const json_t *pod, struct pod_record *r, st
             l->plan[i].phase = POD_CONTAINER_ENDED;
             l->plan[i].exit_code = c->exit_code;
         } else if (get_state(w, r, c, &state)) {
-            l->plan[i].started = state.ready_ms != 0;
+            l->plan[i].started = state.started;
             l->plan[i].phase = POD_CONTAINER_RUNNING;
             if (state.phase == REPLICA_EXITED) {
                 l->plan[i].phase = POD_CONTAINER_ABSENT;
@@ -129,9 +126,14 @@ static enum errc write_status(struct world *w, const struct store_object *o, jso
 
 /* Running and ending. */
 
-static void tell_unhealthy(struct world *w, const json_t *pod, struct pod_container *c,
-                           const struct replica_state *state) {
-    if (state->phase == REPLICA_UNREADY && !c->unhealthy_told)
+static void tell_health(struct world *w, const json_t *pod, const struct pod_record *r,
+                        struct pod_container *c, const struct replica_state *state) {
+    struct replica_note note;
+    const struct replica_key key = pod_container_key(r, c);
+    while (w->driver.take_note(w->driver.self, &key, &note))
+        event_emit(w, pod, note.warning ? EVENT_WARNING : EVENT_NORMAL, note.reason, COMPONENT,
+                   "%s", note.text);
+    if (!r->host && state->phase == REPLICA_UNREADY && !c->unhealthy_told)
         event_emit(w, pod, EVENT_WARNING, "Unhealthy", COMPONENT,
                    "Readiness probe failed: GET /health is not answered with 200");
     c->unhealthy_told = state->phase == REPLICA_UNREADY;
@@ -166,6 +168,7 @@ static void settle_exit(struct world *w, const json_t *pod, struct look *l, size
     struct pod_container *c = &r->containers[i];
     const struct replica_state *state = l->exited[i];
     const struct replica_key key = pod_container_key(r, c);
+    tell_health(w, pod, r, c, state);
     w->driver.forget(w->driver.self, &key);
     pod_container_clear_command(c);
     tell_exit(w, pod, c, state);
@@ -230,13 +233,6 @@ static enum errc evict(struct world *w, const struct store_object *o, struct err
     return world_delete(w, o, err);
 }
 
-static int64_t grace_ms(const json_t *pod) {
-    int64_t grace =
-        object_int(pod, "metadata.deletionGracePeriodSeconds",
-                   object_int(pod, "spec.terminationGracePeriodSeconds", GRACE_SECONDS_DEFAULT));
-    return grace > 0 ? grace * 1000 : 0;
-}
-
 /* Starts, stops and describes one container. */
 static void run_container(struct world *w, const struct store_object *o, json_t *pod,
                           struct look *l, size_t i, const struct pod_plan *plan) {
@@ -249,7 +245,7 @@ static void run_container(struct world *w, const struct store_object *o, json_t 
     if (known && plan->stop_sidecars && state.phase != REPLICA_STOPPING) {
         event_emit(w, o->json, EVENT_NORMAL, "Killing", COMPONENT, "Stopping container %s",
                    c->name);
-        w->driver.stop(w->driver.self, &key, grace_ms(pod));
+        w->driver.stop(w->driver.self, &key, pod_grace_ms(pod));
     }
     if (!known && l->plan[i].may_run && l->plan[i].phase == POD_CONTAINER_ABSENT) {
         if (w->mono_ms >= c->start_at_ms)
@@ -260,7 +256,7 @@ static void run_container(struct world *w, const struct store_object *o, json_t 
             world_enqueue_after(w, KIND_POD, r->ns, r->name, wait_ms);
     }
     if (known) {
-        tell_unhealthy(w, o->json, c, &state);
+        tell_health(w, o->json, r, c, &state);
         pod_status_set_running(pod, status, &state, c->restarts);
         if (c->role == POD_ROLE_INIT)
             object_set(status, "ready", json_false()); /* when it is complete */
@@ -377,7 +373,7 @@ static enum errc delete_pod(struct world *w, const struct store_object *o, struc
     }
     /* Their ends bring us back. What the main containers took of the grace the sidecars have not.
      */
-    int64_t all = grace_ms(o->json), left = all - (w->mono_ms - r->stop_at_ms);
+    int64_t all = pod_grace_ms(o->json), left = all - (w->mono_ms - r->stop_at_ms);
     stop_containers(w, r, false, all);
     if (!num_mains)
         stop_containers(w, r, true,

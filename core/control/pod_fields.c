@@ -2,6 +2,7 @@
  * never gets ready. A row leaves this file in the change that gives the field its effect. */
 #include "core/control/pod_fields.h"
 
+#include "core/control/pod_probes.h"
 #include "core/node/replica_command.h"
 #include "core/object.h"
 
@@ -39,7 +40,23 @@ static void check_volumes(const json_t *spec, const char *path, json_t *warnings
     }
 }
 
+/* Those of a pod that serves a model are not asked at all: its engine is asked over its socket. */
+static void check_probes(const json_t *spec, const char *path, json_t *warnings) {
+    static const char *const lists[] = {"containers", "initContainers"};
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+        size_t i;
+        json_t *c;
+        json_array_foreach (json_object_get(spec, lists[l]), i, c) {
+            const char *image = object_str(c, "image");
+            AUTO_FREE char *at = mem_printf("%s.%s[%zu]", path, lists[l], i);
+            if (image && !strcmp(image, REPLICA_HOST_IMAGE))
+                pod_probes_warn(c, at, warnings);
+        }
+    }
+}
+
 void pod_fields_ignored(const json_t *spec, const char *path, json_t *warnings) {
+    check_probes(spec, path, warnings);
     check_images(spec, path, warnings);
     check_volumes(spec, path, warnings);
 }

@@ -7,6 +7,8 @@
 #include "core/control/pod_status.h"
 #include "core/control/restart.h"
 
+enum { GRACE_SECONDS_DEFAULT = 30 };
+
 struct pod_table *pod_table_create(void) {
     return mem_alloc(sizeof(struct pod_table));
 }
@@ -60,6 +62,13 @@ struct pod_record *pod_record_find(const struct world *w, const char *uid) {
 const json_t *pod_container_spec(const json_t *pod, const struct pod_container *c) {
     const char *list = c->role == POD_ROLE_MAIN ? "spec.containers" : "spec.initContainers";
     return json_array_get(object_at(pod, list), c->index);
+}
+
+int64_t pod_grace_ms(const json_t *pod) {
+    int64_t grace =
+        object_int(pod, "metadata.deletionGracePeriodSeconds",
+                   object_int(pod, "spec.terminationGracePeriodSeconds", GRACE_SECONDS_DEFAULT));
+    return grace > 0 ? grace * 1000 : 0;
 }
 
 /* What an earlier daemon has seen of the container. */

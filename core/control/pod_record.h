@@ -55,6 +55,8 @@ static inline struct replica_key pod_container_key(const struct pod_record *r,
 
 /* The container in the pod's spec. Borrowed. */
 const json_t *pod_container_spec(const json_t *pod, const struct pod_container *c);
+/* Between SIGTERM and SIGKILL, by the pod's spec or by who deletes it. */
+int64_t pod_grace_ms(const json_t *pod);
 /* Takes the message; reason NULL: it waits for nothing. */
 void pod_container_set_wait(struct pod_container *c, const char *reason, char *message);
 void pod_container_clear_command(struct pod_container *c);

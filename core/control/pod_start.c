@@ -6,17 +6,23 @@
 #include "core/control/events.h"
 #include "core/control/pod.h"
 #include "core/control/pod_env.h"
+#include "core/control/pod_probes.h"
 #include "core/control/pod_user.h"
 
 static const char COMPONENT[] = "kubelet";
 
 enum { START_RETRY_MS_MIN = 1000 };
 
+/* Gives its place for messages. */
+static char *container_path(const struct pod_container *c) {
+    return mem_printf("spec.%s[%zu]", c->role == POD_ROLE_MAIN ? "containers" : "initContainers",
+                      c->index);
+}
+
 static enum errc make_command(struct world *w, const json_t *pod, struct pod_container *c,
                               struct error *err) {
     json_t *resolved = NULL;
-    AUTO_FREE char *path = mem_printf(
-        "spec.%s[%zu]", c->role == POD_ROLE_MAIN ? "containers" : "initContainers", c->index);
+    AUTO_FREE char *path = container_path(c);
     if (pod_env_resolve(w, pod, pod_container_spec(pod, c), &resolved, err))
         return err->code = ERR_UNAVAILABLE; /* not a missing model: that is ERR_NOT_FOUND */
     struct replica_command_options opt = {
@@ -66,8 +72,23 @@ static enum errc give_user(struct world *w, const json_t *pod, struct pod_record
     return OK;
 }
 
-static enum errc start_process(struct world *w, const struct pod_record *r,
+/* Init containers have no probes; engines are asked over their own socket. */
+static enum errc read_probes(const struct world *w, const json_t *pod,
+                             const struct pod_container *c, struct probes *ret_probes,
+                             bool *ret_any, struct error *err) {
+    AUTO_FREE char *path = container_path(c);
+    *ret_any = false;
+    if (!c->command.host || c->role == POD_ROLE_INIT)
+        return OK;
+    return pod_probes_read(pod_container_spec(pod, c), path, w->node_ip, ret_probes, ret_any, err);
+}
+
+static enum errc start_process(struct world *w, const json_t *pod, const struct pod_record *r,
                                const struct pod_container *c, struct error *err) {
+    struct probes probes = {0};
+    bool any;
+    if (read_probes(w, pod, c, &probes, &any, err))
+        return err->code;
     struct replica_spec spec = {
         .ns = r->ns,
         .pod = r->name,
@@ -82,8 +103,12 @@ static enum errc start_process(struct world *w, const struct pod_record *r,
         .user = c->command.host ? r->user : 0,
         .home_dir = c->home_dir,
         .work_dir = c->command.work_dir,
+        .probes = any ? &probes : NULL,
+        .grace_ms = pod_grace_ms(pod),
     };
-    return w->driver.start(w->driver.self, &spec, err);
+    enum errc rc = w->driver.start(w->driver.self, &spec, err);
+    probes_deinit(&probes);
+    return rc;
 }
 
 /* What the container waits for, in the kubelet's words where it has them. */
@@ -126,7 +151,7 @@ static void tell_start(struct world *w, const json_t *pod, const struct pod_cont
 bool pod_start(struct world *w, const json_t *pod, struct pod_record *r, struct pod_container *c) {
     struct error err = ERROR_INIT;
     if (make_command(w, pod, c, &err) || give_user(w, pod, r, c, &err) ||
-        start_process(w, r, c, &err)) {
+        start_process(w, pod, r, c, &err)) {
         pod_container_clear_command(c);
         put_off(w, pod, c, &err);
         return false;

@@ -126,7 +126,7 @@ void pod_status_set_running(const json_t *pod, json_t *cs, const struct replica_
     bool ready = state->phase == REPLICA_READY;
     set_state(cs, "running", json_pack("{s:o}", "startedAt", timestamp(state->started_ms)));
     object_set(cs, "ready", json_boolean(ready));
-    object_set(cs, "started", json_boolean(state->ready_ms != 0));
+    object_set(cs, "started", json_boolean(state->started));
     object_set(cs, "restartCount", json_integer(restarts));
     set_container_id(pod, cs, restarts);
 }

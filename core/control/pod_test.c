@@ -122,6 +122,21 @@ static void health_lost_and_found_moves_readiness(void **state) {
     assert_int_field(pod(f), "status.containerStatuses.0.restartCount", 0);
 }
 
+static void what_the_prober_tells_becomes_an_event(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_POD, POD);
+    struct fake_process *p = fixture_only_process(f);
+    p->note = (struct replica_note){.warning = true, .reason = "Unhealthy", .text = "no, \xFF"};
+    controllers_replica_changed(f->controllers, p->uid);
+    fixture_settle(f);
+    assert_int_equal(fixture_events(f, "Unhealthy", "no, "), 1);
+    assert_int_equal(fixture_events(f, "Killing", ""), 0);
+    p->note = (struct replica_note){.reason = "Killing", .text = "will be restarted"};
+    fixture_exit(f, p, 143, 15, ""); /* told even when the end has come */
+    fixture_settle(f);
+    assert_int_equal(fixture_events(f, "Killing", "will be restarted"), 1);
+}
+
 static void a_start_that_fails_is_tried_again(void **state) {
     struct fixture *f = *state;
     f->start_fails = true;
@@ -420,6 +435,7 @@ int main(void) {
         FIXTURE_TEST(a_deleted_pod_drains_before_it_is_stopped),
         FIXTURE_TEST(a_pod_that_vanished_leaves_no_process),
         FIXTURE_TEST(health_lost_and_found_moves_readiness),
+        FIXTURE_TEST(what_the_prober_tells_becomes_an_event),
         FIXTURE_TEST(a_start_that_fails_is_tried_again),
         FIXTURE_TEST(environment_comes_from_secrets_and_config_maps),
         FIXTURE_TEST(a_daemon_killed_in_back_off_goes_on_with_the_next_number),

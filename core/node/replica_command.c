@@ -259,14 +259,7 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
 static void host_warnings(const json_t *pod, const json_t *container, const char *path,
                           struct replica_command *c) {
     size_t n = 0;
-    static const char *const probes[] = {"readinessProbe", "livenessProbe", "startupProbe"};
-    c->warnings = mem_array(4 + ARRAY_LEN(probes), sizeof(char *));
-    for (size_t i = 0; i < ARRAY_LEN(probes); i++) {
-        if (json_object_get(container, probes[i]))
-            c->warnings[n++] = mem_printf("%s.%s: not asked; the container is ready as soon as its "
-                                          "process runs",
-                                          path, probes[i]);
-    }
+    c->warnings = mem_array(4, sizeof(char *));
     if (json_object_size(object_at(container, "resources.limits")))
         c->warnings[n++] = mem_printf("%s.resources.limits: not enforced here", path);
     if (json_array_size(json_object_get(container, "volumeMounts")))

@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@
 #include "core/base/log.h"
 #include "core/node/host_user.h"
 #include "core/node/probe.h"
+#include "core/node/prober.h"
 #include "core/node/process.h"
 #include "core/node/running.h"
 #include "core/node/spawn.h"
@@ -60,7 +62,19 @@ struct replica {
     int64_t probe_interval_ms;
     int num_probe_failures;
     int64_t kill_due_ms; /* monotonic; 0: no kill is planned */
-    bool changed;        /* on_change is owed */
+    bool probed;         /* the prober asks it */
+    int64_t grace_ms;
+    int64_t probe_grace_ms[HEALTH_PROBES]; /* -1: grace_ms */
+    struct note *notes;
+    size_t num_notes;
+    bool changed; /* on_change is owed */
+};
+
+struct note {
+    struct note *next;
+    bool warning;
+    const char *reason;
+    char *text;
 };
 
 struct supervisor {
@@ -69,6 +83,8 @@ struct supervisor {
     struct usage *usage;   /* NULL: nothing is measured */
     int64_t sample_due_ms; /* monotonic */
     struct running_table *running;
+    struct prober *prober;
+    int news_fd;         /* an eventfd: the prober has news */
     char *homes_dir;     /* NULL: no host pods */
     struct trash *trash; /* of homes; NULL likewise */
     void (*on_change)(void *user, const char *uid);
@@ -174,6 +190,22 @@ static void clean_run_dir(const char *run_dir) {
     closedir(d);
 }
 
+static void note_news(void *user) {
+    const struct supervisor *s = user;
+    uint64_t one = 1;
+    ssize_t n = write(s->news_fd, &one, sizeof(one));
+    ASSERT(n == sizeof(one) || errno == EAGAIN);
+}
+
+/* The prober's news are one more thing that the epoll set wakes for; its datum is NULL. */
+static enum errc start_prober(struct supervisor *s, struct error *err) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    s->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->news_fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->news_fd, &event))
+        return err_errno(err, "make the supervisor's eventfd");
+    return prober_create(s->running, note_news, s, &s->prober, err);
+}
+
 enum errc supervisor_create(const struct supervisor_options *opt, struct supervisor **ret_s,
                             struct error *err) {
     struct supervisor *s = mem_alloc(sizeof(*s));
@@ -184,10 +216,10 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     s->on_change = opt->on_change;
     s->user = opt->user;
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (s->epoll_fd < 0) {
-        free(s->run_dir);
-        free(s);
-        return err_errno(err, "epoll_create1");
+    s->news_fd = -1;
+    if (s->epoll_fd < 0 ? err_errno(err, "epoll_create1") : start_prober(s, err)) {
+        supervisor_destroy(s, 0);
+        return err->code;
     }
     clean_run_dir(s->run_dir);
     if (opt->homes_dir) {
@@ -207,6 +239,33 @@ int supervisor_fd(struct supervisor *s) {
 /* epoll's datum is the replica; the low bit says that it is the probe's socket. */
 static void *probe_tag(struct replica *r) {
     return (void *)((uintptr_t)r | 1);
+}
+
+static void set_ready(struct replica *r, bool started, bool ready) {
+    if (ready && !r->state.ready_ms)
+        r->state.ready_ms = clock_wall_ms();
+    if (r->state.started != started)
+        r->changed = true;
+    r->state.started = started;
+    set_phase(r, ready ? REPLICA_READY : r->state.ready_ms ? REPLICA_UNREADY : REPLICA_STARTING);
+}
+
+static void start_probing(struct supervisor *s, struct replica *r, const struct probes *probes) {
+    const struct prober_target target = {
+        .uid = r->uid, .container = r->container, .restart = r->restart, .probes = probes};
+    struct health h;
+    health_init(&h, probes->rules, 0);
+    for (int i = 0; i < HEALTH_PROBES; i++)
+        r->probe_grace_ms[i] = probes->rules[i].grace_ms;
+    r->probed = true;
+    set_ready(r, h.started, h.ready);
+    prober_add(s->prober, &target);
+}
+
+static void stop_probing(struct supervisor *s, struct replica *r) {
+    if (r->probed)
+        prober_remove(s->prober, r->uid, r->container);
+    r->probed = false;
 }
 
 static void watch_child(struct supervisor *s, struct replica *r) {
@@ -262,10 +321,11 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     r->probe_due_ms = now + r->probe_interval_ms;
     r->next = s->replicas;
     s->replicas = r;
-    if (!r->uds_path) {
-        r->state.ready_ms = r->state.started_ms;
-        set_phase(r, REPLICA_READY);
-    }
+    r->grace_ms = spec->grace_ms;
+    if (spec->probes)
+        start_probing(s, r, spec->probes);
+    else if (!r->uds_path)
+        set_ready(r, true, true);
     watch_child(s, r);
     write_pid_file(s, r);
     if (now + USAGE_FIRST_MS < s->sample_due_ms)
@@ -283,12 +343,13 @@ static void kill_group(const struct replica *r) {
     kill(-r->state.pid, SIGKILL);
 }
 
-static void stop_replica(struct replica *r, int64_t grace_ms) {
+static void stop_replica(struct supervisor *s, struct replica *r, int64_t grace_ms) {
     if (r->state.phase == REPLICA_EXITED)
         return;
     int64_t due = clock_mono_ms() + grace_ms;
     bool first = r->state.phase != REPLICA_STOPPING;
     set_phase(r, REPLICA_STOPPING);
+    stop_probing(s, r);
     if (grace_ms <= 0)
         kill_group(r);
     else if (first)
@@ -300,7 +361,7 @@ static void stop_replica(struct replica *r, int64_t grace_ms) {
 static void driver_stop(void *self, const struct replica_key *key, int64_t grace_ms) {
     struct replica *r = find(self, key);
     if (r)
-        stop_replica(r, grace_ms);
+        stop_replica(self, r, grace_ms);
 }
 
 static bool driver_get(void *self, const struct replica_key *key, struct replica_state *ret_state) {
@@ -325,6 +386,12 @@ static void replica_destroy(struct supervisor *s, struct replica *r) {
         }
     }
     probe_cancel(&r->probe);
+    stop_probing(s, r);
+    for (struct note *n; (n = r->notes);) {
+        r->notes = n->next;
+        free(n->text);
+        free(n);
+    }
     if (r->home_dir)
         remove_home(s, r->home_dir);
     if (r->pidfd >= 0)
@@ -337,6 +404,22 @@ static void replica_destroy(struct supervisor *s, struct replica *r) {
     free(r->uds_path);
     free(r->health_path);
     free(r);
+}
+
+static bool driver_take_note(void *self, const struct replica_key *key,
+                             struct replica_note *ret_note) {
+    struct replica *r = find(self, key);
+    struct note *n = r ? r->notes : NULL;
+    if (!n)
+        return false;
+    r->notes = n->next;
+    r->num_notes--;
+    ret_note->warning = n->warning;
+    ret_note->reason = n->reason;
+    snprintf(ret_note->text, sizeof(ret_note->text), "%s", n->text);
+    free(n->text);
+    free(n);
+    return true;
 }
 
 static void driver_forget_pod(void *self, const char *uid) {
@@ -358,6 +441,7 @@ struct replica_driver supervisor_driver(struct supervisor *s) {
     return (struct replica_driver){.start = driver_start,
                                    .stop = driver_stop,
                                    .get = driver_get,
+                                   .take_note = driver_take_note,
                                    .forget = driver_forget,
                                    .forget_pod = driver_forget_pod,
                                    .self = s};
@@ -400,6 +484,7 @@ static void on_child_exit(struct supervisor *s, struct replica *r) {
     if (waitid(P_PIDFD, (id_t)r->pidfd, &status, WEXITED | WNOHANG) || !status.si_pid)
         return;
     running_table_remove(s->running, r->uid, r->container);
+    stop_probing(s, r);
     kill(-r->state.pid, SIGKILL);     /* what it started and left behind */
     if (r->user && user_shared(s, r)) /* also what has left the group */
         host_user_end_container(r->user, r->uid, r->container);
@@ -422,9 +507,7 @@ static void on_probe_result(struct replica *r, bool healthy, int64_t now) {
     if (healthy) {
         r->num_probe_failures = 0;
         r->probe_interval_ms = PROBE_READY_MS;
-        if (!r->state.ready_ms)
-            r->state.ready_ms = clock_wall_ms();
-        set_phase(r, REPLICA_READY);
+        set_ready(r, true, true);
     } else if (r->state.phase == REPLICA_STARTING) {
         int64_t next = r->probe_interval_ms * 3 / 2;
         r->probe_interval_ms = next < PROBE_STARTING_MS_MAX ? next : PROBE_STARTING_MS_MAX;
@@ -432,6 +515,52 @@ static void on_probe_result(struct replica *r, bool healthy, int64_t now) {
         set_phase(r, REPLICA_UNREADY);
     }
     r->probe_due_ms = now + r->probe_interval_ms;
+}
+
+/* Takes the text. */
+static void add_note(struct replica *r, bool warning, const char *reason, char *text) {
+    struct note **at = &r->notes;
+    if (r->num_notes == REPLICA_NOTES_MAX) {
+        free(text);
+        return;
+    }
+    while (*at)
+        at = &(*at)->next;
+    *at = mem_alloc(sizeof(**at));
+    **at = (struct note){.warning = warning, .reason = reason, .text = text};
+    r->num_notes++;
+    r->changed = true;
+}
+
+static void on_news(struct supervisor *s, struct replica *r, const struct prober_news *n) {
+    if (n->kind != PROBER_STATE) {
+        add_note(r, true, "Unhealthy",
+                 mem_printf(n->kind == PROBER_NO ? "%s probe failed: %s" : "%s probe errored: %s",
+                            health_probe_name(n->probe), n->text));
+        return;
+    }
+    set_ready(r, n->started, n->ready);
+    if (n->fatal == HEALTH_PROBES)
+        return;
+    char name[16];
+    snprintf(name, sizeof(name), "%s", health_probe_name(n->fatal));
+    name[0] = (char)(name[0] | 0x20);
+    add_note(r, false, "Killing",
+             mem_printf("Container %s failed %s probe, will be restarted", r->container, name));
+    int64_t grace_ms = r->probe_grace_ms[n->fatal];
+    stop_replica(s, r, grace_ms < 0 ? r->grace_ms : grace_ms);
+}
+
+static void take_news(struct supervisor *s) {
+    uint64_t count;
+    ssize_t got = read(s->news_fd, &count, sizeof(count));
+    (void)got; /* EAGAIN: taken before */
+    for (struct prober_news *n; (n = prober_take(s->prober));) {
+        struct replica *r = find(s, &(struct replica_key){n->uid, n->container});
+        if (r && r->restart == n->restart && r->probed)
+            on_news(s, r, n);
+        prober_news_free(n);
+    }
 }
 
 static bool wants_probes(const struct replica *r) {
@@ -525,7 +654,9 @@ int supervisor_poll(struct supervisor *s, int64_t now_mono_ms) {
         for (int i = 0; i < n; i++) {
             uintptr_t tag = (uintptr_t)events[i].data.ptr;
             struct replica *r = (struct replica *)(tag & ~(uintptr_t)1);
-            if (tag & 1)
+            if (!tag)
+                take_news(s);
+            else if (tag & 1)
                 advance_probe(r, now_mono_ms);
             else
                 on_child_exit(s, r);
@@ -555,7 +686,7 @@ void supervisor_destroy(struct supervisor *s, int64_t grace_ms) {
     if (!s)
         return;
     for (struct replica *r = s->replicas; r; r = r->next)
-        stop_replica(r, grace_ms);
+        stop_replica(s, r, grace_ms);
     int wait = supervisor_poll(s, clock_mono_ms());
     while (!all_exited(s)) {
         struct pollfd p = {.fd = s->epoll_fd, .events = POLLIN};
@@ -564,10 +695,14 @@ void supervisor_destroy(struct supervisor *s, int64_t grace_ms) {
     }
     while (s->replicas)
         replica_destroy(s, s->replicas);
+    prober_destroy(s->prober);
     if (s->trash)
         host_homes_clear(s->homes_dir, s->trash);
     trash_destroy(s->trash);
-    close(s->epoll_fd);
+    if (s->news_fd >= 0)
+        close(s->news_fd);
+    if (s->epoll_fd >= 0)
+        close(s->epoll_fd);
     free(s->homes_dir);
     free(s->run_dir);
     free(s);

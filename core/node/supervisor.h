@@ -12,6 +12,7 @@
 #include "core/node/podlog.h"
 #include "core/node/usage.h"
 
+struct probes;
 struct running_table;
 struct supervisor;
 
@@ -25,9 +26,11 @@ struct replica_spec {
     const char *uds_path;    /* where it will serve HTTP; NULL: ready as soon as it runs */
     const char *health_path; /* "/health" */
     int64_t open_files_max;
-    uint32_t user;        /* uid and gid it runs under; 0: the daemon's own */
-    const char *home_dir; /* of that user; made for this run, gone when it is forgotten */
-    const char *work_dir; /* NULL: home_dir */
+    uint32_t user;               /* uid and gid it runs under; 0: the daemon's own */
+    const char *home_dir;        /* of that user; made for this run, gone when it is forgotten */
+    const char *work_dir;        /* NULL: home_dir */
+    const struct probes *probes; /* NULL: started and ready as soon as it runs, or by health_path */
+    int64_t grace_ms;            /* the pod's: what a container that fails its probe gets */
 };
 
 /* Names what runs: a container of a pod. Borrowed for the call. */
@@ -48,11 +51,21 @@ struct replica_state {
     int32_t pid;
     int exit_code; /* when EXITED; 128 + signal when a signal ended it */
     int signal;    /* 0: exited by itself */
+    bool started;  /* its startup probe has succeeded; without one: it was ready once, or runs */
     int64_t started_ms, ready_ms, finished_ms;  /* wall clock; 0: not yet */
     char message[SUPERVISOR_MESSAGE_BYTES_MAX]; /* termination message: what the process wrote to
                                                    $INFERD_TERMINATION_LOG, else its last log lines
                                                  */
 };
+
+/* Something to be told of a container, as an Event. */
+struct replica_note {
+    bool warning;
+    const char *reason;
+    char text[SUPERVISOR_MESSAGE_BYTES_MAX];
+};
+
+enum { REPLICA_NOTES_MAX = 16 }; /* of one container, not taken yet; later ones are dropped */
 
 /* The seam for tests of the pod controller: the supervisor is one implementation, a fake the other.
  */
@@ -63,6 +76,7 @@ struct replica_driver {
     void (*stop)(void *self, const struct replica_key *key, int64_t grace_ms);
     /* False: unknown. */
     bool (*get)(void *self, const struct replica_key *key, struct replica_state *ret_state);
+    bool (*take_note)(void *self, const struct replica_key *key, struct replica_note *ret_note);
     void (*forget)(void *self, const struct replica_key *key); /* an EXITED replica's record */
     void (*forget_pod)(void *self, const char *uid); /* its folder; nothing of it runs any more */
     void *self;

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Probes of host pods, with the real kubectl: what they say moves readiness, endpoints, rollouts and restarts."""
+import json
+import os
+import re
+import socket
+
+from harness import PATIENCE, Daemon, run_tests, skip, wait_for
+
+FAST = {"periodSeconds": 1, "failureThreshold": 1}
+
+
+def daemon(program):
+    if os.getuid():
+        skip("host pods need root, to become another user")
+    d = Daemon(program)
+    d.home.chmod(0o711)
+    d.flags = d.home / "flags"  # what the probes look for
+    d.flags.mkdir(mode=0o755)
+    return d
+
+
+def container(script="exec sleep 1000", **more):
+    return {"name": "main", "image": "host", "command": ["sh", "-c", script], **more}
+
+
+def pod(name, *containers, **spec):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": list(containers), **spec}}
+
+
+def looks_for(d, flag):
+    return {"exec": {"command": ["test", "-e", str(d.flags / flag)]}, **FAST}
+
+
+def status(d, name, index=0):
+    statuses = d.get("pod", name)["status"].get("containerStatuses")
+    return statuses[index] if statuses else {}
+
+
+def events(d, name, reason):
+    found = d.get("events", "--field-selector", f"involvedObject.name={name},reason={reason}")["items"]
+    return [e["message"] for e in found]
+
+
+def readiness_moves_endpoints_and_rollouts(program):
+    with daemon(program) as d:
+        probed = container(readinessProbe=looks_for(d, "ready"))
+        d.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+                 "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+                          "template": {"metadata": {"labels": {"app": "web"}},
+                                       "spec": {"terminationGracePeriodSeconds": 1, "containers": [probed]}}}})
+        d.kubectl("expose", "deployment", "web", "--port=80", "--target-port=8080")
+
+        def addresses(field):
+            subsets = d.get("endpoints", "web").get("subsets") or [{}]
+            return len(subsets[0].get(field) or [])
+        wait_for("two that are not ready", lambda: addresses("notReadyAddresses") == 2)
+        done = d.kubectl("rollout", "status", "deployment/web", "--timeout=1s", check=False)
+        assert done.returncode and d.get("deployment", "web")["status"].get("availableReplicas", 0) == 0, done.stdout
+        name = d.get("pods", "-l", "app=web")["items"][0]["metadata"]["name"]
+        assert status(d, name)["started"] and not status(d, name)["ready"], status(d, name)
+        wait_for("the reason", lambda: any(m.startswith("Readiness probe failed: ") for m in events(d, name, "Unhealthy")))
+        (d.flags / "ready").touch()
+        d.kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE}s")
+        wait_for("two addresses", lambda: addresses("addresses") == 2 and addresses("notReadyAddresses") == 0)
+        (d.flags / "ready").unlink()
+        wait_for("none that is ready", lambda: addresses("notReadyAddresses") == 2)
+        assert status(d, name)["restartCount"] == 0, status(d, name)
+
+
+def liveness_restarts(program):
+    with daemon(program) as d:
+        (d.flags / "alive").touch()
+        # It ignores SIGTERM, and its pod's grace period is long: the probe's own ends it.
+        d.apply(pod("lives", container("trap '' TERM; while :; do sleep 0.1; done",
+                                       livenessProbe={**looks_for(d, "alive"), "terminationGracePeriodSeconds": 1}),
+                    terminationGracePeriodSeconds=1000))
+        wait_for("its run", lambda: status(d, "lives").get("ready"))
+        (d.flags / "alive").unlink()
+        wait_for("its restart", lambda: status(d, "lives").get("restartCount", 0) >= 1)
+        (d.flags / "alive").touch()
+        ended = status(d, "lives")["lastState"]["terminated"]
+        assert ended["exitCode"] == 137, ended
+        assert "Container main failed liveness probe, will be restarted" in events(d, "lives", "Killing")
+        assert any(m.startswith("Liveness probe failed: ") for m in events(d, "lives", "Unhealthy"))
+        d.kubectl("delete", "pod", "lives", "--grace-period=0", "--force")
+
+
+def startup_comes_first(program):
+    with daemon(program) as d:
+        d.apply(pod("slow", container(startupProbe={**looks_for(d, "up"), "failureThreshold": 1000},
+                                      livenessProbe=looks_for(d, "absent")),
+                    restartPolicy="Never"))
+        d.apply(pod("never", container(startupProbe=looks_for(d, "absent")), restartPolicy="Never"))
+        wait_for("a failed startup probe", lambda: events(d, "slow", "Unhealthy"))
+        assert status(d, "slow")["started"] is False and "running" in status(d, "slow")["state"], status(d, "slow")
+        (d.flags / "up").touch()
+        for name, probe in (("slow", "liveness"), ("never", "startup")):  # and the policy says that it stays so
+            d.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", f"pod/{name}", f"--timeout={PATIENCE}s")
+            assert f"Container main failed {probe} probe, will be restarted" in events(d, name, "Killing"), name
+        assert all(m.startswith("Startup") for m in events(d, "never", "Unhealthy"))
+
+
+def servers_are_asked(program):
+    with daemon(program) as d:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        server = f"exec python3 -m http.server --bind 127.0.0.1 -d {d.flags} {port}"
+        at = {"host": "127.0.0.1", "port": "web"}
+        ports = [{"name": "web", "containerPort": port}]
+        (d.flags / "page").touch()
+        d.apply(pod("web", container(server, ports=ports, livenessProbe={"tcpSocket": at, "initialDelaySeconds": 20, **FAST},
+                                     readinessProbe={"httpGet": {**at, "path": "/page"}, **FAST})))
+        d.kubectl("wait", "--for=condition=Ready", "pod/web", f"--timeout={PATIENCE}s")
+        (d.flags / "page").unlink()
+        d.kubectl("wait", "--for=condition=Ready=false", "pod/web", f"--timeout={PATIENCE}s")
+        wait_for("the status", lambda: "Readiness probe failed: HTTP probe failed with statuscode: 404"
+                 in events(d, "web", "Unhealthy"))
+        done = d.apply(pod("grpc", container(readinessProbe={"grpc": {"port": 80}})))
+        assert "grpc: not asked here" in done.stderr, done.stderr
+        wait_for("the refusal", lambda: "grpc: not asked here" in json.dumps(status(d, "grpc")))
+        d.apply(pod("closed", container(ports=ports, readinessProbe={"tcpSocket": {"host": "127.0.0.1", "port": 1}, **FAST})))
+        wait_for("the reason", lambda: any(re.fullmatch(
+            r"Readiness probe failed: dial tcp 127\.0\.0\.1:1: connect: connection refused", m)
+            for m in events(d, "closed", "Unhealthy")))
+
+
+run_tests(readiness_moves_endpoints_and_rollouts, liveness_restarts, startup_comes_first, servers_are_asked)
