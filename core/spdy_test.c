@@ -153,7 +153,9 @@ static void broken_frames_are_refused(void **state) {
     AUTO_BUF block = BUF_INIT;
     AUTO_FREE char *large = mem_alloc(SPDY_HEADERS_BYTES_MAX + 16);
     memset(large, 'x', SPDY_HEADERS_BYTES_MAX + 8);
-    memcpy(large, "a: ", 3);
+    large[0] = 'a';
+    large[1] = ':';
+    large[2] = ' ';
     AUTO_BUF many = BUF_INIT;
     for (int i = 0; i <= SPDY_HEADERS_MAX; i++)
         buf_printf(&many, "%sa%d: b", i ? "\n" : "", i);

@@ -23,6 +23,7 @@
 #include "kube-compat/discovery.h"
 #include "kube-compat/dispatch.h"
 #include "kube-compat/exec.h"
+#include "kube-compat/forward.h"
 #include "kube-compat/impersonate.h"
 #include "kube-compat/managed_fields.h"
 #include "kube-compat/names.h"
@@ -241,6 +242,7 @@ static const struct {
     {"pods", "log", true, false, podlog_stream_start},
     {"pods", "exec", true, true, exec_begin},
     {"pods", "attach", true, true, attach_begin},
+    {"pods", "portforward", true, true, forward_begin},
     {"pods", "eviction", false, true, rest_eviction},
     {"serviceaccounts", "token", false, true, tokens_request},
 };

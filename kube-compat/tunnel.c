@@ -181,6 +181,8 @@ bool tunnel_has_room(const struct tunnel *t) {
 }
 
 void tunnel_poll(struct tunnel *t, struct pollfd p[TUNNEL_POLLS], bool want_in) {
+    if (!want_in) /* nothing can be heard from who is not read */
+        t->heard_ms = clock_mono_ms();
     unsigned in = t->client_ended ? 0 : want_in ? POLLIN : POLLRDHUP;
     unsigned out = tunnel_unsent(t) ? POLLOUT : 0;
     p[0] = (struct pollfd){.fd = t->fd, .events = (short)(in | out)};

@@ -5,14 +5,19 @@ import fcntl
 import os
 import pathlib
 import pty
+import re
 import select
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
+import urllib.error
+import urllib.request
 
-from harness import PATIENCE, Daemon, run_tests, skip, wait_for
+from harness import PATIENCE, Daemon, inference_service, post, run_tests, skip, wait_for
 from kubectl_matrix import gather
 
 # One of each way to speak: SPDY only, WebSocket with SPDY behind it, both in their newest form.
@@ -173,7 +178,8 @@ def a_terminal_is_one(program):
                 terminal.type("stty size; echo si''zed\n")
                 return "41 113" in terminal.read_until("sized")
             wait_for("the new size", resized)
-            terminal.type("echo go''ing; sleep 100000\n")
+            # The process that says so is the one in the foreground by then.
+            terminal.type("sh -c 'echo go\"\"ing; exec sleep 100000'\n")
             terminal.read_until("going")
             terminal.type("\x03")  # ends the sleep, not the shell, not kubectl
             terminal.type("echo al''ive\n")
@@ -242,6 +248,115 @@ def what_is_not_to_be_reached_is_refused(program):
             assert stays_out.returncode and 'cannot create resource "pods/attach"' in stays_out.stderr, (version, stays_out)
 
 
+# Answers GET /N with N bytes, and tells what else it was asked.
+WEB = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        number = self.path.lstrip("/").partition("?")[0]
+        text = b"x" * int(number) if number.isdigit() else f"{self.command} {self.path} {len(body)} {self.headers.get('X-Mine')}".encode()
+        self.send_response(201 if self.command == "POST" else 200)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("X-Yours", "too")
+        self.end_headers()
+        self.wfile.write(text)
+    do_GET = do_POST = do_PUT = do_DELETE = answer
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_web(d):
+    """A Deployment and a Service with an HTTP server behind them; gives its port."""
+    port = free_port()
+    pod = host_pod("web", "")["spec"]
+    pod["containers"][0].update(command=["python3", "-c", WEB, str(port)],
+                                ports=[{"name": "http", "containerPort": port}],
+                                readinessProbe={"tcpSocket": {"port": port}, "periodSeconds": 1})
+    d.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+             "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+                      "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}})
+    d.kubectl("expose", "deployment", "web", "--port=80", "--target-port=http")
+    d.kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE}s")
+    wait_for("the server to listen", lambda: listens(port))
+    return port
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Forward:
+    """kubectl port-forward on a free port; use as a context manager."""
+
+    def __init__(self, d, kubectl, target, port):
+        self.process = subprocess.Popen([str(kubectl), "port-forward", "--address=127.0.0.1", target, f":{port}"],
+                                        env=d.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert found, line + self.process.stderr.read()
+        self.url = f"http://127.0.0.1:{found[1]}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE) as answer:
+            return answer.read()
+
+
+def ports_are_forwarded(program):
+    with daemon(program) as d:
+        port = start_web(d)
+        d.apply(inference_service("demo", "embedded://demo-chat"))
+        d.wait_ready("demo")
+        replica = d.get("pods", "-l", "serving.kserve.io/inferenceservice=demo")["items"][0]["metadata"]["name"]
+        before = descriptors(d)
+        for version, kubectl in kubectls().items():
+            with Forward(d, kubectl, "deployment/web", port) as f:
+                sizes = [1, 70000, 3000000] * 5
+                got = [None] * len(sizes)
+
+                def fetch(i):
+                    got[i] = len(f.get(f"/{sizes[i]}"))
+                threads = [threading.Thread(target=fetch, args=(i,)) for i in range(len(sizes))]
+                for t in threads:
+                    t.start()
+                for t in threads:
+                    t.join()
+                assert got == sizes, (version, got)
+            with Forward(d, kubectl, "service/web", 80) as f:
+                assert len(f.get("/5")) == 5, version
+            with Forward(d, kubectl, f"pod/{replica}", 8080) as f:
+                status, answer, _ = post(f.url + "/v1/completions", {"model": "demo", "prompt": "a", "max_tokens": 2})
+                assert status == 200 and answer["usage"]["completion_tokens"] == 2, (version, answer)
+            # A port of the machine that is not the pod's: the daemon's own.
+            with Forward(d, kubectl, "deployment/web", d.kube.rpartition(":")[2]) as f:
+                try:
+                    f.get("/")
+                    raise AssertionError("somebody else's port was reached")
+                except (urllib.error.URLError, ConnectionError):
+                    pass
+                assert "no process of the pod listens on port" in f.process.stderr.readline(), version
+        wait_for("the tunnels to end", lambda: not tunnels(d))
+        wait_for("the descriptors to be closed", lambda: descriptors(d) <= before)
+
+
 if __name__ == "__main__":
-    run_tests(commands_run_beside_the_container, files_are_copied_both_ways, a_terminal_is_one,
+    run_tests(commands_run_beside_the_container, files_are_copied_both_ways, a_terminal_is_one, ports_are_forwarded,
               nothing_is_left_of_clients_that_vanish, what_is_not_to_be_reached_is_refused)
