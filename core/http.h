@@ -129,8 +129,17 @@ void http_reply_json(struct http_exchange *x, int status, const json_t *body); /
 /* Takes the buffer's memory and leaves it empty. */
 void http_reply_take(struct http_exchange *x, int status, const char *content_type,
                      struct buf *body);
-/* Before http_reply_take(): lets a body of HTTP_GZIP_BYTES_MIN or more go out compressed, when the
- * client's Accept-Encoding has gzip. */
+/* Answers with a body that lies in parts, which are sent from where they are: they must stay until
+ * release(user), which is called once, from any thread, perhaps before this returns. */
+struct http_part {
+    const void *data;
+    size_t len;
+};
+void http_reply_parts(struct http_exchange *x, int status, const char *content_type,
+                      const struct http_part *parts, size_t num_parts, void (*release)(void *user),
+                      void *user);
+/* Before http_reply_take() or http_reply_parts(): lets a body of HTTP_GZIP_BYTES_MIN or more go out
+ * compressed, when the client's Accept-Encoding has gzip. */
 void http_compress(struct http_exchange *x);
 
 /* A streamed answer. Headers go out at once. */

@@ -21,11 +21,14 @@
 #include <strings.h>
 
 #include "core/base/clock.h"
+#include "core/base/json_text.h"
 #include "core/base/log.h"
 
 enum {
     OUT_KEEP_BYTES = 64 << 10, /* an empty stream buffer larger than this is given back */
     WARNING_BYTES_MAX = 1024,
+    SMALL_BYTES = 64 << 10,  /* a body in parts that is copied together */
+    BLOCK_BYTES = 128 << 10, /* of a body in parts, between here and libmicrohttpd */
 };
 
 struct http_exchange *http_exchange_create(struct http_server *s) {
@@ -205,13 +208,17 @@ static void answer(struct http_exchange *x, int status, struct MHD_Response *r) 
 
 /* ---- plain replies ---- */
 
-static void reply(struct http_exchange *x, int status, const char *content_type, void *body,
-                  size_t len, enum MHD_ResponseMemoryMode mode) {
-    struct MHD_Response *r = MHD_create_response_from_buffer(len, body, mode);
+static void reply_with(struct http_exchange *x, int status, const char *content_type,
+                       struct MHD_Response *r) {
     ASSERT(r);
     add_headers(x, r, content_type);
     add_last_headers(x, r);
     answer(x, status, r);
+}
+
+static void reply(struct http_exchange *x, int status, const char *content_type, void *body,
+                  size_t len, enum MHD_ResponseMemoryMode mode) {
+    reply_with(x, status, content_type, MHD_create_response_from_buffer(len, body, mode));
 }
 
 void http_reply(struct http_exchange *x, int status, const char *content_type, const void *body,
@@ -224,34 +231,104 @@ void http_reply_text(struct http_exchange *x, int status, const char *text) {
     http_reply(x, status, "text/plain; charset=utf-8", text, strlen(text));
 }
 
-static int append_json(const char *data, size_t len, void *user) {
-    buf_append(user, data, len);
-    return 0;
-}
-
 void http_compress(struct http_exchange *x) {
     x->compress = true;
+}
+
+static size_t parts_length(const struct http_part *parts, size_t num_parts) {
+    size_t len = 0;
+    for (size_t i = 0; i < num_parts; i++)
+        len += parts[i].len;
+    return len;
+}
+
+/* Compresses what is worth it for who takes it, and says so in the headers. False: it goes as it
+ * is. */
+static bool compressed(struct http_exchange *x, const struct http_part *parts, size_t num_parts,
+                       struct buf *out) {
+    if (!x->compress || parts_length(parts, num_parts) < HTTP_GZIP_BYTES_MIN)
+        return false;
+    http_set_header(x, "Vary", "Accept-Encoding");
+    if (!http_gzip_accepted(http_header(x, "Accept-Encoding")) || !http_gzip(parts, num_parts, out))
+        return false;
+    http_set_header(x, "Content-Encoding", "gzip");
+    return true;
 }
 
 void http_reply_take(struct http_exchange *x, int status, const char *content_type,
                      struct buf *body) {
     AUTO_BUF small = BUF_INIT;
-    if (x->compress && body->len >= HTTP_GZIP_BYTES_MIN) {
-        http_set_header(x, "Vary", "Accept-Encoding");
-        if (http_gzip_accepted(http_header(x, "Accept-Encoding")) && http_gzip(body, &small)) {
-            http_set_header(x, "Content-Encoding", "gzip");
-            buf_deinit(body);
-            body = &small;
-        }
+    struct http_part whole = {.data = body->data, .len = body->len};
+    if (compressed(x, &whole, 1, &small)) {
+        buf_deinit(body);
+        body = &small;
     }
     size_t len = body->len;
     reply(x, status, content_type, buf_steal(body), len, MHD_RESPMEM_MUST_FREE);
     let_go(x, false);
 }
 
+/* A body in parts, on its way. libmicrohttpd has responses of this kind, but 0.9.75 aborts the
+ * process when there are more parts than one system call takes (1,024), so they are copied
+ * into its buffer, a block at a time. */
+struct parts_reader {
+    void (*release)(void *user);
+    void *user;
+    size_t num_parts, part, offset; /* the next byte to send */
+    struct http_part parts[];
+};
+
+static ssize_t read_parts(void *user, uint64_t pos, char *into, size_t max) {
+    struct parts_reader *r = user;
+    size_t n = 0;
+    while (n < max && r->part < r->num_parts) {
+        const struct http_part *p = &r->parts[r->part];
+        size_t more = p->len - r->offset < max - n ? p->len - r->offset : max - n;
+        memcpy(into + n, (const char *)p->data + r->offset, more);
+        n += more;
+        r->offset += more;
+        if (r->offset == p->len) {
+            r->part++;
+            r->offset = 0;
+        }
+    }
+    return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void free_parts(void *user) {
+    struct parts_reader *r = user;
+    r->release(r->user);
+    free(r);
+}
+
+void http_reply_parts(struct http_exchange *x, int status, const char *content_type,
+                      const struct http_part *parts, size_t num_parts, void (*release)(void *user),
+                      void *user) {
+    AUTO_BUF whole = BUF_INIT;
+    size_t len = parts_length(parts, num_parts);
+    if (len <= SMALL_BYTES) { /* goes out in one piece with its head */
+        for (size_t i = 0; i < num_parts; i++)
+            buf_append(&whole, parts[i].data, parts[i].len);
+    }
+    if (len <= SMALL_BYTES || compressed(x, parts, num_parts, &whole)) {
+        release(user);
+        len = whole.len;
+        reply(x, status, content_type, buf_steal(&whole), len, MHD_RESPMEM_MUST_FREE);
+    } else {
+        struct parts_reader *r = mem_alloc(sizeof(*r) + num_parts * sizeof(*parts));
+        r->release = release;
+        r->user = user;
+        r->num_parts = num_parts;
+        memcpy(r->parts, parts, num_parts * sizeof(*parts));
+        reply_with(x, status, content_type,
+                   MHD_create_response_from_callback(len, BLOCK_BYTES, read_parts, r, free_parts));
+    }
+    let_go(x, false);
+}
+
 void http_reply_json(struct http_exchange *x, int status, const json_t *body) {
     AUTO_BUF b = BUF_INIT;
-    ASSERT(!json_dump_callback(body, append_json, &b, JSON_COMPACT | JSON_ENCODE_ANY));
+    json_text(&b, body);
     buf_putc(&b, '\n');
     http_reply_take(x, status, "application/json", &b);
 }
@@ -301,7 +378,7 @@ void http_exchange_error_body(struct http_exchange *x, const struct error *err, 
     if (!doc) /* the message quotes bytes that are not UTF-8 */
         doc = json_pack("{s:{s:s,s:s,s:i}}", "error", "message", "malformed request", "type", type,
                         "code", status);
-    json_dump_callback(doc, append_json, out, JSON_COMPACT);
+    json_text(out, doc);
     json_decref(doc);
 }
 

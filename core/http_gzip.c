@@ -9,6 +9,7 @@ enum {
     GZIP_LEVEL = 1,
     GZIP_WINDOW_BITS = 15 + 16, /* 16: with gzip's head and tail */
     GZIP_MEMORY_LEVEL = 8,      /* zlib's default */
+    OUTPUT_BYTES = 64 << 10,
 };
 
 /* The first character behind a word's parameters is its end; `q=0` takes it back. */
@@ -34,19 +35,33 @@ bool http_gzip_accepted(const char *accept_encoding) {
     return false;
 }
 
-bool http_gzip(const struct buf *body, struct buf *out) {
+bool http_gzip(const struct http_part *parts, size_t num_parts, struct buf *out) {
     z_stream z = {0};
-    if (body->len > UINT_MAX || deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW_BITS,
-                                             GZIP_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+    size_t len = 0;
+    for (size_t i = 0; i < num_parts; i++)
+        len += parts[i].len;
+    if (len > UINT_MAX || deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW_BITS,
+                                       GZIP_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
         return false;
-    buf_reserve(out, body->len);
-    z.next_in = (unsigned char *)body->data;
-    z.avail_in = (unsigned)body->len;
-    z.next_out = (unsigned char *)out->data;
-    z.avail_out = (unsigned)body->len;
-    bool done = deflate(&z, Z_FINISH) == Z_STREAM_END; /* else it would not be shorter */
-    if (done)
-        out->len = z.total_out;
+    /* Grows with what comes out: reserving the body's length would touch pages for nothing. */
+    int rc = Z_OK;
+    for (size_t i = 0; i <= num_parts && rc == Z_OK && out->len < len; i++) {
+        bool last = i == num_parts;
+        z.next_in = last ? NULL : (unsigned char *)(uintptr_t)parts[i].data;
+        z.avail_in = last ? 0 : (unsigned)parts[i].len;
+        do {
+            buf_reserve(out, OUTPUT_BYTES);
+            z.next_out = (unsigned char *)out->data + out->len;
+            z.avail_out = OUTPUT_BYTES;
+            rc = deflate(&z, last ? Z_FINISH : Z_NO_FLUSH);
+            out->len += OUTPUT_BYTES - z.avail_out;
+        } while (rc == Z_OK && (z.avail_in || last));
+        if (rc == Z_BUF_ERROR && !last) /* an empty part */
+            rc = Z_OK;
+    }
+    bool done = rc == Z_STREAM_END && out->len < len;
+    if (!done)
+        buf_clear(out);
     deflateEnd(&z);
     return done;
 }

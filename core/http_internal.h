@@ -148,8 +148,8 @@ void http_exchange_call(struct http_exchange *x, unsigned due);
 /* http_gzip.c */
 /* Does the value of an Accept-Encoding header (may be NULL) allow gzip? */
 bool http_gzip_accepted(const char *accept_encoding);
-/* Appends body, compressed. False: zlib refused or nothing was gained, and out is empty. */
-MUST_CHECK bool http_gzip(const struct buf *body, struct buf *out);
+/* Appends the body, compressed. False: zlib refused or nothing was gained, and out is empty. */
+MUST_CHECK bool http_gzip(const struct http_part *parts, size_t num_parts, struct buf *out);
 
 /* http_front.c */
 MUST_CHECK enum errc http_front_start(struct http_server *s, struct error *err);

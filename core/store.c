@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "core/base/clock.h"
+#include "core/base/json_text.h"
 #include "core/base/log.h"
 #include "core/base/mailbox.h"
 #include "core/store_log.h"
@@ -52,8 +53,7 @@ struct staged {
     enum store_event_type type;
     struct store_object *object;   /* the new state, or the last one stamped with the deletion */
     struct store_object *previous; /* NULL: a creation */
-    char *text;
-    size_t text_len;
+    struct buf text;               /* of its row */
 };
 
 struct store {
@@ -220,7 +220,7 @@ enum errc store_delete(struct store *st, const char *key, int64_t expect_revisio
 static void staged_release(struct staged *s) {
     store_object_unref(s->object);
     store_object_unref(s->previous);
-    free(s->text);
+    buf_deinit(&s->text);
 }
 
 static void unstage(struct store *st, size_t keep) {
@@ -288,16 +288,13 @@ static enum errc stage_write(struct store *st, const struct store_write *w, stru
         .object =
             store_object_create(w->key, revision, now ? now->create_revision : revision, json),
         .previous = now ? store_object_ref(now) : NULL,
-        .text = json_dumps(json, JSON_COMPACT),
     };
-    s.text_len = s.text ? strlen(s.text) : 0;
-    if (!s.text || s.text_len > STORE_OBJECT_BYTES_MAX) {
-        bool too_large = s.text;
-        size_t len = s.text_len;
+    json_text(&s.text, json);
+    if (s.text.len > STORE_OBJECT_BYTES_MAX) {
+        err_set(err, ERR_TOO_LARGE, "%s: %zu bytes of JSON, above %d", w->key, s.text.len,
+                STORE_OBJECT_BYTES_MAX);
         staged_release(&s);
-        return too_large ? err_set(err, ERR_TOO_LARGE, "%s: %zu bytes of JSON, above %d", w->key,
-                                   len, STORE_OBJECT_BYTES_MAX)
-                         : err_set(err, ERR_INVALID, "%s: holds text that is not UTF-8", w->key);
+        return err->code;
     }
     if (st->num_staged == st->cap_staged) {
         st->cap_staged = st->cap_staged ? st->cap_staged * 2 : 64;
@@ -329,7 +326,7 @@ static enum errc write_staged(struct store *st, struct error *err) {
             .deleted = s->type == STORE_DELETED,
             .key = s->object->key,
         };
-        if (store_log_append(st->log, &row, s->text, s->text_len, err))
+        if (store_log_append(st->log, &row, s->text.data, s->text.len, err))
             return err->code;
     }
     return store_log_commit(st->log, err);

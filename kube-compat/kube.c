@@ -553,6 +553,7 @@ static void finish(struct request *rq, const struct target *t, struct error *err
     struct kinds *kinds = rq->kinds;
     if (err->code || serve_target(rq, t, err))
         request_fail(rq, err);
+    store_object_unref(rq->written);
     json_decref(causes);
     json_decref(warnings);
     kinds_unref(kinds);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/base/clock.h"
+#include "core/base/json_text.h"
 #include "core/base/log.h"
 #include "core/base/yaml.h"
 #include "core/object.h"
@@ -50,10 +51,20 @@ static void add_warnings(struct request *rq) {
     }
 }
 
-void request_reply_text(struct request *rq, int status, struct buf *body) {
+static void add_headers(struct request *rq) {
     add_warnings(rq);
     http_set_header(rq->x, "Cache-Control", "no-cache, private");
     http_compress(rq->x);
+}
+
+void request_reply_parts(struct request *rq, int status, const struct http_part *parts,
+                         size_t num_parts, void (*release)(void *user), void *user) {
+    add_headers(rq);
+    http_reply_parts(rq->x, status, "application/json", parts, num_parts, release, user);
+}
+
+static void reply_text(struct request *rq, int status, struct buf *body) {
+    add_headers(rq);
     http_reply_take(rq->x, status, "application/json", body);
 }
 
@@ -65,9 +76,12 @@ static int append(const char *data, size_t len, void *user) {
 static void send(struct request *rq, int status, const json_t *body) {
     bool pretty = http_query_bool(rq->x, "pretty");
     AUTO_BUF b = BUF_INIT;
-    ASSERT(!json_dump_callback(body, append, &b, pretty ? JSON_INDENT(2) : JSON_COMPACT));
+    if (pretty)
+        ASSERT(!json_dump_callback(body, append, &b, JSON_INDENT(2)));
+    else
+        json_text(&b, body);
     buf_putc(&b, '\n');
-    request_reply_text(rq, status, &b);
+    reply_text(rq, status, &b);
 }
 
 json_t *request_status(const struct request *rq, const struct error *err) {

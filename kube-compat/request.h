@@ -44,11 +44,12 @@ struct request {
     const struct kind *kind;                /* NULL: not served */
     enum field_validation field_validation;
     bool dry_run;
-    const char *field_manager; /* of the query; NULL: the client did not say */
-    const json_t *applied;     /* managedFields that server-side apply settled; NULL: no apply */
-    const char *options_kind;  /* "ListOptions": what a refusal is about, when not the object */
-    json_t *causes;            /* Status causes found so far */
-    json_t *warnings;          /* strings for Warning headers */
+    const char *field_manager;    /* of the query; NULL: the client did not say */
+    const json_t *applied;        /* managedFields that server-side apply settled; NULL: no apply */
+    const char *options_kind;     /* "ListOptions": what a refusal is about, when not the object */
+    struct store_object *written; /* what the write of this request stored; NULL: nothing yet */
+    json_t *causes;               /* Status causes found so far */
+    json_t *warnings;             /* strings for Warning headers */
 };
 
 /* Answers with the Status that err and rq->causes amount to. */
@@ -62,8 +63,9 @@ void request_reply(struct request *rq, int status, json_t *object);
 
 /* Would request_reply() answer plain compact JSON? */
 bool request_wants_json(const struct request *rq);
-/* Answers with JSON that is text already; takes the buffer's memory. */
-void request_reply_text(struct request *rq, int status, struct buf *body);
+/* Answers with JSON that is text already: see http_reply_parts(). */
+void request_reply_parts(struct request *rq, int status, const struct http_part *parts,
+                         size_t num_parts, void (*release)(void *user), void *user);
 
 /* The usual refusals, in Kubernetes' words; give the code. */
 enum errc request_not_found(const struct request *rq, struct error *err);

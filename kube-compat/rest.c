@@ -5,6 +5,7 @@
 #include "kube-compat/rest.h"
 
 #include "core/object.h"
+#include "kube-compat/audit.h"
 #include "kube-compat/events_view.h"
 #include "kube-compat/filter.h"
 #include "kube-compat/page.h"
@@ -21,13 +22,29 @@ enum errc rest_read(const struct request *rq, struct store_object **ret_o, struc
     return code == ERR_NOT_FOUND ? request_not_found(rq, err) : code;
 }
 
+static void release_object(void *user) {
+    store_object_unref(user);
+}
+
+void rest_reply_stored(struct request *rq, int status, const struct kind *kind,
+                       struct store_object *o) {
+    if (!shown_is_stored(kind) || !request_wants_json(rq)) {
+        request_reply(rq, status, kind_show(kind, o->json));
+        return;
+    }
+    const struct store_text *text = shown_text(o);
+    const struct http_part parts[] = {{text->data, text->len}, {"\n", 1}};
+    audit_result(rq->audit, o->json);
+    request_reply_parts(rq, status, parts, ARRAY_LEN(parts), release_object, store_object_ref(o));
+}
+
 void rest_get(struct request *rq) {
     AUTO(store_object) o = NULL;
     struct error err = ERROR_INIT;
     if (rest_read(rq, &o, &err))
         request_fail(rq, &err);
     else
-        request_reply(rq, 200, kind_show(rq->kind, o->json));
+        rest_reply_stored(rq, 200, rq->kind, o);
 }
 
 /* What a list answers: references into `all`, in order. */
@@ -69,25 +86,39 @@ static void collect(const struct filter *filter, const struct page *page, struct
     *ret_s = s;
 }
 
-/* The answer from the items' texts. */
-static void reply_text(struct request *rq, const struct selection *s) {
-    AUTO_BUF b = BUF_INIT;
-    size_t len = 0;
-    for (size_t i = 0; i < s->num_items; i++)
-        len += shown_text(s->items[i])->len + 1;
+/* A list on its way to the client: what its parts point to. */
+struct sending {
+    struct store_list all;
+    struct buf head;
+};
+
+static void sent(void *user) {
+    struct sending *l = user;
+    store_list_deinit(&l->all);
+    buf_deinit(&l->head);
+    free(l);
+}
+
+/* The answer from the items' texts, which are sent from where they are. Takes s->all. */
+static void reply_texts(struct request *rq, struct selection *s) {
+    struct sending *l = mem_alloc(sizeof(*l));
+    l->all = s->all;
+    s->all = (struct store_list){0};
     char *metadata = json_dumps(s->metadata, JSON_COMPACT);
-    buf_reserve(&b, len + strlen(metadata) + 1024);
-    buf_printf(&b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":%s,\"items\":[",
+    buf_printf(&l->head, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":%s,\"items\":[",
                rq->kind->list_kind, rq->kind->api_version, metadata);
     free(metadata);
+    AUTO_FREE struct http_part *parts = mem_array(2 * s->num_items + 2, sizeof(*parts));
+    size_t num = 0;
+    parts[num++] = (struct http_part){l->head.data, l->head.len};
     for (size_t i = 0; i < s->num_items; i++) {
         const struct store_text *text = shown_text(s->items[i]);
         if (i)
-            buf_putc(&b, ',');
-        buf_append(&b, text->data, text->len);
+            parts[num++] = (struct http_part){",", 1};
+        parts[num++] = (struct http_part){text->data, text->len};
     }
-    buf_puts(&b, "]}\n");
-    request_reply_text(rq, 200, &b);
+    parts[num++] = (struct http_part){"]}\n", 3};
+    request_reply_parts(rq, 200, parts, num, sent, l);
 }
 
 static void reply_objects(struct request *rq, const struct selection *s) {
@@ -113,7 +144,7 @@ static void reply_page(struct request *rq, const struct filter *filter, const st
                        struct selection *s) {
     collect(filter, page, s);
     if (shown_is_stored(rq->kind) && request_wants_json(rq))
-        reply_text(rq, s);
+        reply_texts(rq, s);
     else
         reply_objects(rq, s);
 }

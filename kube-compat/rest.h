@@ -30,6 +30,11 @@ MUST_CHECK enum errc rest_check_manager(struct request *rq, struct error *err);
 MUST_CHECK enum errc rest_apply_config(struct request *rq, const json_t *config,
                                        json_t **ret_object, bool *ret_created, struct error *err);
 
+/* Answers with an object of the store in the form of kind. Where that is plain JSON, its text is
+ * sent from where it is, and made for who asks next. */
+void rest_reply_stored(struct request *rq, int status, const struct kind *kind,
+                       struct store_object *o);
+
 /* The store's prefix of what a list, watch or deletecollection covers. */
 struct object_key;
 const char *rest_prefix(const struct request *rq, struct object_key *out);

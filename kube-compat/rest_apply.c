@@ -204,6 +204,8 @@ void rest_apply(struct request *rq) {
     rq->kind = shown;
     if (code)
         request_fail(rq, &err);
+    else if (rq->written)
+        rest_reply_stored(rq, created ? 201 : 200, shown, rq->written);
     else
         request_reply(rq, created ? 201 : 200, kind_show(shown, result));
     json_decref(result);

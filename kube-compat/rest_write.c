@@ -39,6 +39,8 @@ static void reply(struct request *rq, int status, const struct kind *shown, enum
     rq->kind = shown;
     if (code)
         request_fail(rq, err);
+    else if (rq->written)
+        rest_reply_stored(rq, status, shown, rq->written);
     else
         request_reply(rq, status, kind_show(shown, result));
     json_decref(result);

@@ -5,7 +5,7 @@
  * through kind_show() each time. */
 #include "kube-compat/shown.h"
 
-#include "core/base/buf.h"
+#include "core/base/json_text.h"
 #include "core/object.h"
 #include "kube-compat/events_view.h"
 
@@ -13,23 +13,12 @@ bool shown_is_stored(const struct kind *kind) {
     return kind->view == KIND_VIEW_NONE && !kind->stored_version;
 }
 
-static int append(const char *data, size_t len, void *user) {
-    buf_append(user, data, len);
-    return 0;
-}
-
 /* Appends `"key":` with what has to stand before it. */
 static void put_key(struct buf *b, const char *key) {
-    json_t *text = json_string(key);
     if (b->data[b->len - 1] != '{')
         buf_putc(b, ',');
-    ASSERT(!json_dump_callback(text, append, b, JSON_COMPACT | JSON_ENCODE_ANY));
+    json_text_string(b, key, strlen(key));
     buf_putc(b, ':');
-    json_decref(text);
-}
-
-static void put_value(struct buf *b, const json_t *value) {
-    ASSERT(!json_dump_callback(value, append, b, JSON_COMPACT | JSON_ENCODE_ANY));
 }
 
 static void put_metadata(struct buf *b, const json_t *metadata) {
@@ -41,7 +30,7 @@ static void put_metadata(struct buf *b, const json_t *metadata) {
         if (!strcmp(key, "managedFields") && json_is_string(value))
             buf_append(b, json_string_value(value), json_string_length(value));
         else
-            put_value(b, value);
+            json_text(b, value);
     }
     buf_putc(b, '}');
 }
@@ -55,7 +44,7 @@ static void print(struct buf *b, const json_t *stored) {
         if (!strcmp(key, "metadata") && json_is_object(value))
             put_metadata(b, value);
         else
-            put_value(b, value);
+            json_text(b, value);
     }
     buf_putc(b, '}');
 }

@@ -309,6 +309,12 @@ static enum errc check_definition(const struct request *rq, const struct store_o
                    "create not allowed while custom resource definition is terminating");
 }
 
+static void take_written(struct request *rq, struct store_object **stored, json_t **ret_object) {
+    *ret_object = json_incref((*stored)->json);
+    store_object_unref(rq->written);
+    rq->written = steal(*stored);
+}
+
 static enum errc store_new(struct request *rq, json_t *object, json_t **ret_object,
                            struct error *err) {
     struct object_key key;
@@ -331,9 +337,8 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
         code = charge(rq, object, &charges, err);
         if (code)
             return code;
-        struct store_write write = {.key = key.text,
-                                    .object = json_deep_copy(object),
-                                    .expect_revision = STORE_EXPECT_ABSENT};
+        struct store_write write = {
+            .key = key.text, .object = json_incref(object), .expect_revision = STORE_EXPECT_ABSENT};
         code = charges_commit(&charges, rq->kube->opt.store, &write, &stored, err);
     }
     if (code == ERR_EXISTS)
@@ -343,7 +348,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
     if (!code)
         write_done(rq);
     if (!code)
-        *ret_object = json_incref(stored->json);
+        take_written(rq, &stored, ret_object);
     return code;
 }
 
@@ -510,7 +515,7 @@ static enum errc store_change(struct request *rq, struct store_object *old, json
     if (!code)
         write_done(rq);
     if (!code)
-        *ret_object = json_incref(stored->json);
+        take_written(rq, &stored, ret_object);
     return code;
 }
 

@@ -137,11 +137,12 @@ class Watcher(threading.Thread):
     def run(self):
         try:
             c = Kube(*self.where)
+            c.watching = True
             c.socket.sendall(Kube.request("GET", f"{MAPS}?watch=1&resourceVersion={self.revision}"))
             while self.stop_at is None or self.revision < self.stop_at:
                 for line in c.receive():
                     self.take(json.loads(line))
-                if c.watching:
+                if c.chunked:
                     self.live.set()
         except (ConnectionError, OSError):
             return

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""The store under load, next to etcd: what kube-apiserver would have below it. Prints a table.
+"""The store under load, next to kube-apiserver with its etcd, and to etcd alone. Prints a table.
 
     tests/bench/store_bench.py build/release/inferd [--repeats 5] [--objects 5000] [--watchers 1000]
 
-Both servers run on loopback with a folder of their own on the same disk, and take turns within one
-run: A B A B. The clients (wire.py) are of one kind, not quite alike: inferd's also decrypts, in
-Python, on the same cores. inferd is asked over TLS with a client certificate and does an API
-server's work (authentication, RBAC, defaulting, managedFields, the audit); etcd is asked over plain
-gRPC for the bare write that an API server would do below all that. Each repeat adds to the objects
-that are listed. A create is POST of a ConfigMap here and, there, a transaction that puts
-the same JSON when the key is absent. One run holds the machine for minutes."""
+The servers run on loopback with a folder of their own on the same disk, and take turns within one
+run: A B C A B C. A peer that is not in PATH is left out, by name. (Debian has etcd-server; its
+source package kubernetes builds a kube-apiserver, though no binary package has it.)
+
+inferd and kube-apiserver get the same requests from the same client (wire.py) over TLS with the
+same client certificate, and both do an API server's work: authentication, RBAC, defaulting,
+managedFields. kube-apiserver asks an etcd without TLS, and its memory counts with that etcd's. etcd alone
+is asked over plain gRPC for the bare write that an API server would do below all that: a
+transaction that puts the same JSON when the key is absent. Each repeat adds to the objects that are
+listed. One run holds the machine for minutes."""
 import argparse
 import json
 import os
@@ -46,10 +49,13 @@ def config_map(name, size):
             "data": {"app.conf": text}}
 
 
-def rss_mib(pid):
-    """(resident, the private and anonymous part of it) in MiB."""
-    found = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(found["VmRSS"].split()[0]) / 1024, int(found["RssAnon"].split()[0]) / 1024
+def rss_mib(side):
+    """Resident memory of a side's processes in MiB."""
+    total = 0
+    for pid in side.pids():
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return total / 1024
 
 
 class InferdSide:
@@ -61,6 +67,9 @@ class InferdSide:
         self.where = kube_client(self.daemon.kubeconfig)
         self.size = size
         self.pid = self.daemon.process.pid
+
+    def pids(self):
+        return [self.pid]
 
     def connect(self):
         return Kube(*self.where)
@@ -88,6 +97,50 @@ class InferdSide:
         self.daemon.__exit__(None, None, None)
 
 
+class ApiserverSide(InferdSide):
+    """kube-apiserver over an etcd of its own, with the certificates of an inferd's data folder."""
+    name = "kube-apiserver"
+
+    def __init__(self, program, size, daemon):
+        self.size = size
+        self.etcd = EtcdSide(shutil.which("etcd"), size)
+        self.home = self.etcd.home
+        self.port = free_port()
+        pki = daemon.data / "pki"
+        self.process = subprocess.Popen(
+            [program, "--etcd-servers", f"http://127.0.0.1:{self.etcd.port}", "--bind-address", "127.0.0.1",
+             "--secure-port", str(self.port), "--client-ca-file", str(pki / "ca.crt"),
+             "--tls-cert-file", str(pki / "server.crt"), "--tls-private-key-file", str(pki / "server.key"),
+             "--service-account-issuer", "https://kubernetes.default.svc",
+             "--service-account-signing-key-file", str(pki / "server.key"),
+             "--service-account-key-file", str(pki / "server.key"), "--authorization-mode", "RBAC",
+             "--service-cluster-ip-range", "10.0.0.0/24", "--cert-dir", str(self.home / "certs")],
+            stdout=subprocess.DEVNULL, stderr=open(self.home / "apiserver.log", "w"), stdin=subprocess.DEVNULL)
+        self.pid = self.process.pid
+        host, _, tls = kube_client(daemon.kubeconfig)
+        self.where = host, self.port, tls
+        wait_for("kube-apiserver to answer", self.answers)
+
+    def answers(self):
+        try:
+            c = self.connect()
+            c.socket.settimeout(5)
+            c.call(Kube.request("GET", "/readyz"))
+            c.call(Kube.request("GET", "/api/v1/namespaces/default"))
+            return True
+        except (OSError, AssertionError):
+            assert self.process.poll() is None, (self.home / "apiserver.log").read_text()[-2000:]
+            return False
+
+    def pids(self):
+        return [self.pid, self.etcd.pid]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(60)
+        self.etcd.close()
+
+
 class EtcdSide:
     name = "etcd"
 
@@ -113,6 +166,9 @@ class EtcdSide:
         except OSError:
             assert self.process.poll() is None, (self.home / "log").read_text()[-2000:]
             return False
+
+    def pids(self):
+        return [self.pid]
 
     def connect(self):
         return Etcd("127.0.0.1", self.port)
@@ -182,6 +238,7 @@ def fan_out(side, tag, watchers, writes):
     late = []
     with selectors.DefaultSelector() as selector:
         for c in connections:
+            c.watching = True
             c.socket.sendall(make(c))
             c.socket.setblocking(False)
             selector.register(c.socket, selectors.EVENT_READ, c)
@@ -253,22 +310,31 @@ def measure(sides, options):
         for side in sides:
             note(f"list of >= {options.objects}, ms", side, list_seconds(side, options.objects) * 1000)
         for side in sides:
-            note("RSS MiB", side, rss_mib(side.pid)[0])
+            note("RSS MiB", side, rss_mib(side))
+    watched = [side for side in sides if side.name != "etcd"]
     for turn in range(options.repeats):
-        late = fan_out(sides[0], f"fan-{turn}", options.watchers, options.writes)
-        note(f"fan-out, {options.watchers} watchers, p99 ms", sides[0], percentile(late, 99) * 1000)
-        note(f"fan-out, {options.watchers} watchers, p50 ms", sides[0], statistics.median(late) * 1000)
-    note(f"RSS MiB with {options.watchers} watchers having been", sides[0], rss_mib(sides[0].pid)[0])
+        for side in watched:
+            late = fan_out(side, f"fan-{turn}", options.watchers, options.writes)
+            note(f"fan-out, {options.watchers} watchers, p99 ms", side, percentile(late, 99) * 1000)
+            note(f"fan-out, {options.watchers} watchers, p50 ms", side, statistics.median(late) * 1000)
+    for side in watched:
+        note(f"RSS MiB with {options.watchers} watchers having been", side, rss_mib(side))
     return result
 
 
-def print_table(result, etcd):
-    print(f"{'measure':44} {'inferd median (range)':>30} {'etcd median (range)':>30} {'ratio':>7}")
+PEERS = ["kube-apiserver", "etcd"]
+
+
+def print_table(result):
+    """Medians and ranges; a ratio is inferd's median by the peer's."""
+    print(f"{'measure':42} {'inferd':>26}" + "".join(f" {peer:>26} {'ratio':>6}" for peer in PEERS))
     for what, by_side in result.items():
-        ours, theirs = by_side["inferd"], by_side.get("etcd")
-        ratio = f"{statistics.median(ours) / statistics.median(theirs):.2f}" if theirs else ""
-        peer = figures(theirs) if theirs else "-" if etcd else "peer absent"
-        print(f"{what:44} {figures(ours):>30} {peer:>30} {ratio:>7}")
+        line = f"{what:42} {figures(by_side['inferd']):>26}"
+        for peer in PEERS:
+            theirs = by_side.get(peer)
+            ratio = f"{statistics.median(by_side['inferd']) / statistics.median(theirs):.2f}" if theirs else ""
+            line += f" {figures(theirs) if theirs else '-':>26} {ratio:>6}"
+        print(line)
 
 
 def main():
@@ -282,20 +348,20 @@ def main():
     p.add_argument("--watchers", type=int, default=1000)
     p.add_argument("--writes", type=int, default=10, help="events to fan out, each repeat")
     options = p.parse_args()
-    etcd = shutil.which("etcd")
-    kinds = [(InferdSide, options.program)] + ([(EtcdSide, etcd)] if etcd else [])
     sides = []
     try:
-        for kind, program in kinds:
-            sides.append(kind(program, options.size))
+        sides.append(InferdSide(options.program, options.size))
+        etcd, apiserver = shutil.which("etcd"), shutil.which("kube-apiserver")
+        if etcd and apiserver:
+            sides.append(ApiserverSide(apiserver, options.size, sides[0].daemon))
+        if etcd:
+            sides.append(EtcdSide(etcd, options.size))
         print(f"machine: {machine()}; load average {os.getloadavg()[0]:.1f}; "
               f"a synced 4 KiB write {sync_ms(tempfile.gettempdir()):.2f} ms")
         print("command: tests/bench/store_bench.py " + " ".join(sys.argv[1:]))
-        print("clients: wire.py for both; inferd: HTTP/1.1, TLS, client certificate; "
-              "etcd: gRPC without TLS" + ("" if etcd else " (peer absent: no etcd on this machine)"))
-        print("kube-apiserver: peer absent (Debian has none)")
-        result = measure(sides, options)
-        print_table(result, etcd)
+        absent = [peer for peer in PEERS if peer not in [side.name for side in sides]]
+        print("peers absent: " + (", ".join(absent) or "none") + "; medians (lowest-highest)")
+        print_table(measure(sides, options))
         print(f"load average at the end: {os.getloadavg()[0]:.1f}")
     finally:
         for side in sides:

@@ -16,6 +16,7 @@ import tempfile
 import time
 
 READ_BYTES = 1 << 18
+RECORD_BYTES = 1 << 14  # all that one read of a TLS connection gives
 
 
 class Connection:
@@ -37,7 +38,7 @@ class Connection:
         done = []
         while True:
             try:
-                chunk = self.socket.recv(READ_BYTES)
+                chunk = self.socket.recv(RECORD_BYTES if self.tls else READ_BYTES)
             except (ssl.SSLWantReadError, BlockingIOError):
                 return done
             if not chunk:
@@ -56,12 +57,14 @@ class Connection:
 
 
 class Kube(Connection):
-    """HTTP/1.1 with keep-alive; `watching` gives the lines of a chunked stream instead."""
+    """HTTP/1.1 with keep-alive. `watching`, to be set before a watch is asked for, gives the lines of
+    the stream as they come."""
 
     def __init__(self, host, port, tls):
         super().__init__(host, port, tls)
         self.watching = False
-        self.text = bytearray()  # of a watch, without its framing
+        self.chunked = False     # within an answer whose length is not known yet
+        self.text = bytearray()  # of that answer, without its framing
 
     @staticmethod
     def request(method, path, body=None, accept="application/json"):
@@ -71,10 +74,12 @@ class Kube(Connection):
 
     def feed(self, chunk):
         self.data += chunk
-        if self.watching:
-            return self.lines()
         done = []
         while True:
+            if self.chunked:
+                done += self.chunks()
+                if self.chunked:
+                    return done
             head = self.data.find(b"\r\n\r\n")
             if head < 0:
                 return done
@@ -82,10 +87,10 @@ class Kube(Connection):
             status = int(fields[9:12])
             at = fields.find(b"content-length:")
             if at < 0:
-                assert b"chunked" in fields, fields
-                self.watching = True
+                assert b"chunked" in fields and status < 300, (fields, bytes(self.data[head:]))
+                self.chunked = True
                 del self.data[:head + 4]
-                return done + self.lines()
+                continue
             size = int(fields[at + 15:].split(b"\r", 1)[0])
             if len(self.data) < head + 4 + size:
                 return done
@@ -94,20 +99,27 @@ class Kube(Connection):
             assert status < 300, (status, body[:500])
             done.append(body)
 
-    def lines(self):
-        """Takes whole chunks off the stream; gives the events that are whole."""
+    def chunks(self):
+        """Takes whole chunks off; gives the events that are whole, or the answer at its end."""
         at = 0
-        while (end := self.data.find(b"\r\n", at)) >= 0:
+        while self.chunked and (end := self.data.find(b"\r\n", at)) >= 0:
             size = int(self.data[at:end], 16)
             if len(self.data) < end + 2 + size + 2:
                 break
             self.text += self.data[end + 2:end + 2 + size]
             at = end + 2 + size + 2
+            self.chunked = size > 0
         del self.data[:at]
-        whole = self.text.rfind(b"\n") + 1
-        found = bytes(self.text[:whole]).splitlines()
-        del self.text[:whole]
-        return found
+        if self.watching:
+            whole = self.text.rfind(b"\n") + 1
+            found = bytes(self.text[:whole]).splitlines()
+            del self.text[:whole]
+            return found
+        if self.chunked:
+            return []
+        body = bytes(self.text)
+        self.text.clear()
+        return [body]
 
 
 def kube_client(kubeconfig):
