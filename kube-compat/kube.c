@@ -235,16 +235,16 @@ static enum errc no_such_subresource(const struct request *rq, struct error *err
 
 /* Subresources of single kinds. */
 static const struct {
-    const char *resource, *subresource;
-    bool get, create;
+    const char *resource, *subresource, *methods;
     void (*serve)(struct request *rq);
 } of_built_in[] = {
-    {"pods", "log", true, false, podlog_stream_start},
-    {"pods", "exec", true, true, exec_begin},
-    {"pods", "attach", true, true, attach_begin},
-    {"pods", "portforward", true, true, forward_begin},
-    {"pods", "eviction", false, true, rest_eviction},
-    {"serviceaccounts", "token", false, true, tokens_request},
+    {"pods", "log", "GET", podlog_stream_start},
+    {"pods", "exec", "GET, POST", exec_begin},
+    {"pods", "attach", "GET, POST", attach_begin},
+    {"pods", "portforward", "GET, POST", forward_begin},
+    {"pods", "eviction", "POST", rest_eviction},
+    {"serviceaccounts", "token", "POST", tokens_request},
+    {"namespaces", "finalize", "PUT", rest_finalize},
 };
 
 /* Subresources. OK: answered. */
@@ -272,14 +272,9 @@ static enum errc serve_subresource(struct request *rq, struct error *err) {
         if (strcmp(of_built_in[i].resource, rq->kind->plural) != 0 ||
             strcmp(of_built_in[i].subresource, sub) != 0)
             continue;
-        bool allowed =
-            (get && of_built_in[i].get) || (!strcmp(verb, "create") && of_built_in[i].create);
-        if (!allowed)
-            return no_such_verb(rq,
-                                !of_built_in[i].create ? "GET"
-                                : of_built_in[i].get   ? "GET, POST"
-                                                       : "POST",
-                                err);
+        const char *method = get ? "GET" : put ? "PUT" : !strcmp(verb, "create") ? "POST" : "none";
+        if (!strstr(of_built_in[i].methods, method))
+            return no_such_verb(rq, of_built_in[i].methods, err);
         of_built_in[i].serve(rq);
         return OK;
     }

@@ -22,12 +22,14 @@ typedef enum errc kube_admit_fn(const char *group, const char *resource, json_t 
                                 const json_t *old, json_t *warnings, struct error *err);
 
 /* Admission that depends on other objects. `group` is the store's ("core"). NULL: there is none.
- * assign: on create and update, after admit; may fill the object in. charge: on create; what must
- * be committed together with the object (core/charges.h), judged anew after ERR_CONFLICT. */
+ * assign: on create and update, after admit; may fill the object in. charge: on create and update;
+ * what must be committed together with the object (core/charges.h), judged anew after ERR_CONFLICT.
+ */
 typedef enum errc kube_assign_fn(struct store *store, const char *group, const char *resource,
                                  json_t *object, const json_t *old, struct error *err);
 typedef enum errc kube_charge_fn(struct store *store, const char *group, const char *resource,
-                                 const json_t *object, struct charges *charges, struct error *err);
+                                 const json_t *object, const json_t *old, struct charges *charges,
+                                 struct error *err);
 
 enum { KUBE_CAUSE_BYTES_MAX = 400 };
 /* May the pod be evicted? Fills charges; ERR_EXHAUSTED with ret_cause: a budget says no. */

@@ -16,6 +16,7 @@ void rest_delete(struct request *rq);
 void rest_delete_collection(struct request *rq);
 void rest_scale(struct request *rq);    /* get, update, patch of SCALE */
 void rest_eviction(struct request *rq); /* create of pods/NAME/eviction */
+void rest_finalize(struct request *rq); /* update of namespaces/NAME/finalize */
 
 /* Reads the object that the URL names. ERR_NOT_FOUND in Kubernetes' words. */
 MUST_CHECK enum errc rest_read(const struct request *rq, struct store_object **ret_o,

@@ -381,3 +381,65 @@ void rest_eviction(struct request *rq) {
                   json_pack("{s:s, s:s, s:{}, s:s, s:i}", "kind", "Status", "apiVersion", "v1",
                             "metadata", "status", "Success", "code", 201));
 }
+
+/* One try at giving the namespace the finalizers of the body. Without any left, one that terminates
+ * goes at once, whatever is still in it: that is what the door is for. */
+static enum errc finalize_once(struct request *rq, const json_t *body, json_t **ret_object,
+                               struct error *err) {
+    AUTO(store_object) o = NULL;
+    AUTO(store_object) stored = NULL;
+    enum errc code = rest_read(rq, &o, err);
+    const char *name = object_name(body), *version = object_str(body, "metadata.resourceVersion");
+    if (!code && (!name || strcmp(name, rq->name) != 0))
+        code = err_set(err, ERR_MALFORMED,
+                       "the name of the object (%s) does not match the name on the URL (%s)",
+                       name ? name : "", rq->name);
+    if (!code && version && *version &&
+        strcmp(version, object_str(o->json, "metadata.resourceVersion")) != 0)
+        code = request_conflict(rq, err);
+    if (code)
+        return code;
+    json_t *changed = json_deep_copy(o->json), *finalizers = object_at(body, "spec.finalizers");
+    if (json_array_size(finalizers))
+        object_set(changed, "spec.finalizers", json_incref(finalizers));
+    else
+        object_delete(changed, "spec.finalizers");
+    bool goes = object_deleting(changed) && !json_array_size(finalizers) &&
+                !json_array_size(object_at(changed, "metadata.finalizers"));
+    if (rq->dry_run) {
+        *ret_object = changed;
+        return OK;
+    }
+    struct store_write write = {
+        .key = o->key, .object = goes ? NULL : changed, .expect_revision = o->revision};
+    if (goes)
+        json_decref(changed);
+    code = store_commit(rq->kube->opt.store, &write, 1, &stored, err);
+    if (!code)
+        *ret_object = json_incref(stored->json);
+    return code == ERR_NOT_FOUND  ? request_not_found(rq, err)
+           : code == ERR_CONFLICT ? request_conflict(rq, err)
+                                  : code;
+}
+
+void rest_finalize(struct request *rq) {
+    struct error err = ERROR_INIT;
+    json_t *body = NULL, *object = NULL;
+    enum errc code = body_read(rq, rq->kind->schema, NULL, &body, &err);
+    if (!code && !body)
+        code = err_set(&err, ERR_MALFORMED, "the request has no body; a Namespace is expected");
+    if (!code)
+        code = body_check_kind(body, rq->kind, &err);
+    bool names_version = object_at(body, "metadata.resourceVersion");
+    for (int tries = 0; !code && !object && tries < DELETE_TRIES_MAX; tries++) {
+        code = finalize_once(rq, body, &object, &err);
+        if (code == ERR_CONFLICT && !names_version && tries + 1 < DELETE_TRIES_MAX)
+            code = OK;
+    }
+    json_decref(body);
+    if (code)
+        request_fail(rq, &err);
+    else
+        request_reply(rq, 200, kind_show(rq->kind, object));
+    json_decref(object);
+}

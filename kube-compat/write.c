@@ -269,11 +269,12 @@ void write_done(const struct request *rq) {
         crds_changed(rq->kube->crds);
 }
 
-static enum errc charge(const struct request *rq, const json_t *object, struct charges *charges,
-                        struct error *err) {
+/* old: NULL on create. */
+static enum errc charge(const struct request *rq, const json_t *object, const json_t *old,
+                        struct charges *charges, struct error *err) {
     const struct kube_options *opt = &rq->kube->opt;
     return opt->charge ? opt->charge(opt->store, rq->kind->store_group, rq->kind->plural, object,
-                                     charges, err)
+                                     old, charges, err)
                        : OK;
 }
 
@@ -325,7 +326,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
         if (!store_get(rq->kube->opt.store, key.text, &there, err))
             return name_taken(rq, key.text, name, err);
         AUTO_CHARGES charges = {0};
-        enum errc refused = charge(rq, object, &charges, err);
+        enum errc refused = charge(rq, object, NULL, &charges, err);
         if (!refused)
             *ret_object = json_incref(object);
         return refused;
@@ -334,7 +335,7 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
     enum errc code = ERR_CONFLICT;
     for (int tries = 0; code == ERR_CONFLICT && tries < CHARGE_TRIES_MAX; tries++) {
         AUTO_CHARGES charges = {0};
-        code = charge(rq, object, &charges, err);
+        code = charge(rq, object, NULL, &charges, err);
         if (code)
             return code;
         struct store_write write = {
@@ -494,17 +495,50 @@ static bool ends_deletion(const struct request *rq, const json_t *object) {
     return strcmp(rq->kind->plural, "namespaces") != 0;
 }
 
+/* Is this still the state that the store has? */
+static bool is_current(const struct request *rq, const struct store_object *old) {
+    AUTO(store_object) now = NULL;
+    struct error gone = ERROR_INIT;
+    return !store_get(rq->kube->opt.store, old->key, &now, &gone) && now->revision == old->revision;
+}
+
+/* Puts the object in the place of old, with the quotas that what it adds is counted in. A conflict
+ * about a quota is judged anew; one about the object is the caller's. */
+static enum errc put_charged(const struct request *rq, const struct store_object *old,
+                             const json_t *object, struct store_object **ret_o, struct error *err) {
+    enum errc code = ERR_CONFLICT;
+    for (int tries = 0; code == ERR_CONFLICT && tries < CHARGE_TRIES_MAX; tries++) {
+        AUTO_CHARGES charges = {0};
+        code = charge(rq, object, old->json, &charges, err);
+        if (code)
+            return code;
+        bool alone = !charges.num;
+        struct store_write write = {
+            .key = old->key, .object = json_deep_copy(object), .expect_revision = old->revision};
+        code = charges_commit(&charges, rq->kube->opt.store, &write, ret_o, err);
+        if (alone || !is_current(rq, old))
+            break;
+    }
+    return code;
+}
+
 static enum errc store_change(struct request *rq, struct store_object *old, json_t *object,
-                              bool has_version, json_t **ret_object, bool *ret_retry,
-                              struct error *err) {
+                              enum write_scope scope, bool has_version, json_t **ret_object,
+                              bool *ret_retry, struct error *err) {
     if (rq->dry_run) {
-        *ret_object = json_incref(object);
-        return OK;
+        AUTO_CHARGES charges = {0};
+        enum errc refused =
+            scope == WRITE_WHOLE ? charge(rq, object, old->json, &charges, err) : OK;
+        if (!refused)
+            *ret_object = json_incref(object);
+        return refused;
     }
     AUTO(store_object) stored = NULL;
     enum errc code;
     if (ends_deletion(rq, object))
         code = store_delete(rq->kube->opt.store, old->key, old->revision, &stored, err);
+    else if (scope == WRITE_WHOLE)
+        code = put_charged(rq, old, object, &stored, err);
     else
         code = store_put(rq->kube->opt.store, old->key, json_incref(object), old->revision, &stored,
                          err);
@@ -557,7 +591,7 @@ enum errc write_update(struct request *rq, struct store_object *old, json_t *obj
         code = admit(rq, object, old->json, err);
     if (!code) {
         settle_managed(rq, old->json, object, sent);
-        code = store_change(rq, old, object, has_version, ret_object, ret_retry, err);
+        code = store_change(rq, old, object, scope, has_version, ret_object, ret_retry, err);
     }
 done:
     json_decref(sent);

@@ -334,6 +334,50 @@ def settle(api):
     wait_for("the controllers to come to rest", same)
 
 
+def namespaces_can_be_finalized(d, api):
+    """The door for a namespace that hangs: kubectl replace --raw /api/v1/namespaces/X/finalize."""
+    path = "/api/v1/namespaces/stuck"
+    inside = path + "/configmaps"
+    api.expect(201, "POST", "/api/v1/namespaces", {"metadata": {"name": "stuck"}})
+    whole = api.expect(200, "GET", path)
+    assert whole["spec"]["finalizers"] == ["kubernetes"], whole
+    api.expect(201, "POST", inside, config_map("held", finalizers=["example.com/held"]))
+    api.refused(405, "MethodNotAllowed", "does not allow", "GET", path + "/finalize")
+    api.refused(400, "BadRequest", "does not match the name on the URL", "PUT", path + "/finalize", {"metadata": {"name": "x"}})
+    api.refused(409, "Conflict", "modified", "PUT", path + "/finalize", {"metadata": {"name": "stuck", "resourceVersion": "1"}})
+    kept = api.expect(200, "PUT", path + "/finalize", {"metadata": {"name": "stuck"}, "spec": {"finalizers": ["kubernetes", "example.com/b"]}})
+    assert kept["spec"]["finalizers"] == ["kubernetes", "example.com/b"], kept
+    going = api.expect(200, "DELETE", path)
+    assert going["status"]["phase"] == "Terminating", going
+    answer = api.refused(403, "Forbidden", "because it is being terminated", "POST", inside, config_map("late"))
+    assert answer["details"]["causes"][0]["reason"] == "NamespaceTerminating", answer
+    hangs = {**api.expect(200, "GET", path), "spec": {"finalizers": []}}
+    del hangs["metadata"]["resourceVersion"]  # the controller goes on writing what remains
+    d.kubectl("replace", "--raw", path + "/finalize", "-f", "-", stdin=json.dumps(hangs))
+    assert api.call("GET", path)[0] == 404
+    api.expect(200, "PATCH", inside + "/held", {"metadata": {"finalizers": None}})
+    api.call("DELETE", inside + "/held")
+    resources = api.expect(200, "GET", "/api/v1")["resources"]
+    verbs = {r["name"]: r["verbs"] for r in resources}
+    assert verbs["namespaces/finalize"] == ["update"] and "deletecollection" not in verbs["namespaces"], verbs
+
+
+def quotas_are_asked_on_update(d, api):
+    services, quotas = "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/resourcequotas"
+    api.expect(201, "POST", quotas, {"metadata": {"name": "ports"}, "spec": {"hard": {"services.nodeports": "1"}}})
+    api.expect(201, "POST", services, {"metadata": {"name": "s"}, "spec": {"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}})
+    for query in ("?dryRun=All", ""):
+        api.refused(403, "Forbidden", "exceeded quota: ports, requested: services.nodeports=2, used: services.nodeports=0", "PATCH",
+                    services + "/s" + query, {"spec": {"type": "NodePort"}})
+    api.expect(200, "PATCH", services + "/s", {"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 80}]}})
+    assert api.expect(200, "GET", quotas + "/ports")["status"]["used"]["services.nodeports"] == "1"
+    api.expect(200, "PATCH", services + "/s", {"metadata": {"labels": {"a": "b"}}})
+    api.expect(200, "PATCH", services + "/s", {"spec": {"type": "ClusterIP", "ports": [{"name": "a", "port": 80, "nodePort": None}]}})
+    wait_for("the quota to be free again", lambda: api.expect(200, "GET", quotas + "/ports")["status"]["used"]["services.nodeports"] == "0")
+    for path in (services + "/s", quotas + "/ports"):
+        api.expect(200, "DELETE", path)
+
+
 # ---- owners ----
 
 def owners_of(api, path, field):
@@ -476,7 +520,7 @@ def bodies_may_leave_things_out(d, api):
 
 SECTIONS = (scale_can_be_applied, one_manager_has_one_set_whatever_the_version,
             watch_starts_and_ends, watch_shows_what_matches, collections_are_deleted_as_selected, preconditions_and_finalizers,
-            owners_take_their_dependents_along, dry_runs_leave_nothing, methods_that_are_not_there, forms_that_nobody_reads,
+            owners_take_their_dependents_along, namespaces_can_be_finalized, quotas_are_asked_on_update, dry_runs_leave_nothing, methods_that_are_not_there, forms_that_nobody_reads,
             sizes_have_bounds, booleans_are_as_kubernetes_reads_them, bodies_may_leave_things_out)
 
 

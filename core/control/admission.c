@@ -65,8 +65,9 @@ enum errc admission_assign(struct store *st, const char *group, const char *reso
 }
 
 enum errc admission_charge(struct store *st, const char *group, const char *resource,
-                           const json_t *object, struct charges *charges, struct error *err) {
-    enum errc rc = quota_charge(st, group, resource, object, charges, err);
+                           const json_t *object, const json_t *old, struct charges *charges,
+                           struct error *err) {
+    enum errc rc = quota_charge(st, group, resource, object, old, charges, err);
     return rc ? forbidden(group, resource, object, err) : OK;
 }
 

@@ -13,10 +13,12 @@ enum { ADMISSION_TRIES_MAX = 64 }; /* against racing writers of the same quota *
 MUST_CHECK enum errc admission_assign(struct store *st, const char *group, const char *resource,
                                       json_t *object, const json_t *old, struct error *err);
 
-/* The quotas that a new object is counted in; to be committed with it. */
+/* The quotas in which a new object, or what a changed one adds, is counted; to be committed with
+ * it.
+ */
 MUST_CHECK enum errc admission_charge(struct store *st, const char *group, const char *resource,
-                                      const json_t *object, struct charges *charges,
-                                      struct error *err);
+                                      const json_t *object, const json_t *old,
+                                      struct charges *charges, struct error *err);
 
 enum { ADMISSION_CAUSE_BYTES_MAX = 400 };
 /* May the pod be evicted? disruption_charge(), where the API server can see it. */

@@ -21,7 +21,7 @@ static json_t *pod(const char *name, const char *spec) {
 static json_t *admit(struct fixture *f, json_t *p, struct error *err) {
     AUTO_CHARGES charges = {0};
     if (admission_assign(f->store, "core", "pods", p, NULL, err) ||
-        admission_charge(f->store, "core", "pods", p, &charges, err)) {
+        admission_charge(f->store, "core", "pods", p, NULL, &charges, err)) {
         json_decref(p);
         return NULL;
     }
@@ -250,20 +250,31 @@ static void quotas_count_objects_of_any_kind(void **state) {
           " \"services.nodeports\": \"1\", \"count/widgets.example.com\": \"1\"}}");
     AUTO_CHARGES charges = {0};
     json_t *o = pod("a", "{}");
-    assert_int_equal(admission_charge(f->store, "apps", "deployments", o, &charges, &err),
+    assert_int_equal(admission_charge(f->store, "apps", "deployments", o, NULL, &charges, &err),
                      ERR_FORBIDDEN);
     assert_string_equal(err.text, "deployments.apps \"a\" is forbidden: exceeded quota: q, "
                                   "requested: count/deployments.apps=1, used: "
                                   "count/deployments.apps=0, limited: count/deployments.apps=0");
-    assert_int_equal(admission_charge(f->store, "example.com", "widgets", o, &charges, &err), OK);
+    assert_int_equal(admission_charge(f->store, "example.com", "widgets", o, NULL, &charges, &err),
+                     OK);
     assert_int_equal(charges.num, 1);
     /* kube-root-ca.crt is one already */
-    assert_int_equal(admission_charge(f->store, "core", "configmaps", o, &charges, &err),
+    assert_int_equal(admission_charge(f->store, "core", "configmaps", o, NULL, &charges, &err),
                      ERR_FORBIDDEN);
-    assert_int_equal(admission_charge(f->store, "core", "secrets", o, &charges, &err), OK);
+    assert_int_equal(admission_charge(f->store, "core", "secrets", o, NULL, &charges, &err), OK);
     object_set(o, "spec", fixture_json("{\"type\": \"NodePort\", \"ports\": [{}, {}]}"));
-    assert_int_equal(admission_charge(f->store, "core", "services", o, &charges, &err),
+    assert_int_equal(admission_charge(f->store, "core", "services", o, NULL, &charges, &err),
                      ERR_FORBIDDEN);
+    /* A change is judged by what it adds. */
+    json_t *plain = pod("a", "{}");
+    assert_int_equal(admission_charge(f->store, "core", "services", o, plain, &charges, &err),
+                     ERR_FORBIDDEN);
+    assert_string_equal(err.text, "services \"a\" is forbidden: exceeded quota: q, requested: "
+                                  "services.nodeports=2, used: services.nodeports=0, limited: "
+                                  "services.nodeports=1");
+    assert_int_equal(admission_charge(f->store, "core", "services", o, o, &charges, &err), OK);
+    assert_int_equal(admission_charge(f->store, "core", "services", plain, o, &charges, &err), OK);
+    json_decref(plain);
     json_decref(o);
 }
 

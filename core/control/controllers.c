@@ -196,7 +196,8 @@ static void observe(struct world *w, const struct store_event *e) {
     bool owned_news = e->type == STORE_ADDED && object_at(o, "metadata.ownerReferences");
     if (e->type == STORE_DELETED || object_deleting(o) || owned_news)
         enqueue_gc(w);
-    if (object_namespace(o) && (e->type != STORE_MODIFIED || kind == KIND_POD))
+    bool changes_amounts = kind == KIND_POD || kind == KIND_SERVICE;
+    if (object_namespace(o) && (e->type != STORE_MODIFIED || changes_amounts))
         quota_enqueue(w, object_namespace(o));
     observe_kind(w, kind, e);
 }

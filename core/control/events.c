@@ -1,5 +1,10 @@
 /* Events. The name of an Event is the object's name and a hash over what makes two events the same,
- * so repeating one finds the first again, also after a restart of the daemon, with no cache. */
+ * so repeating one finds the first again, also after a restart of the daemon, with no cache.
+ *
+ * Messages that differ in a number or a name would escape that. So, as client-go does it, events
+ * that are alike (same object, type, reason and source) are told apart EVENTS_ALIKE_MAX times in
+ * EVENTS_ALIKE_SECONDS; further ones become one event "(combined from similar events)", with the
+ * last message. How many there were is asked of the store, which also survives a restart. */
 #include "core/control/events.h"
 
 #include <stdio.h>
@@ -90,6 +95,78 @@ void event_emit(struct world *w, const json_t *regarding, const char *type, cons
     json_array_append_new(w->events->items, e);
 }
 
+static const char combined[] = "(combined from similar events): ";
+
+static bool is_combined(const json_t *e) {
+    const char *message = object_str(e, "message");
+    return message && !strncmp(message, combined, sizeof(combined) - 1);
+}
+
+static bool same_text(const json_t *a, const json_t *b, const char *path) {
+    const char *x = object_str(a, path), *y = object_str(b, path);
+    return x && y && !strcmp(x, y);
+}
+
+/* Of one object, type, reason and source? */
+static bool alike(const json_t *a, const json_t *b) {
+    return same_text(a, b, "involvedObject.uid") && same_text(a, b, "type") &&
+           same_text(a, b, "reason") && same_text(a, b, "source.component");
+}
+
+/* How many events like e are there from the last while, in the store and among the first `before`
+ * of this round? */
+static size_t count_alike(struct world *w, const json_t *e, size_t before) {
+    AUTO_FREE char *prefix = mem_printf("core/events/%s/%.200s.", object_namespace(e),
+                                        object_str(e, "involvedObject.name"));
+    AUTO_STORE_LIST list = {0};
+    size_t num = 0;
+    store_list(w->store, prefix, &list);
+    for (size_t i = 0; i < list.num_items; i++) {
+        const json_t *other = list.items[i]->json;
+        const char *last = object_str(other, "lastTimestamp");
+        num += last && alike(e, other) && !is_combined(other) &&
+               clock_parse_rfc3339(last) >= w->wall_ms - EVENTS_ALIKE_SECONDS * 1000;
+    }
+    for (size_t i = 0; i < before; i++) {
+        const json_t *other = json_array_get(w->events->items, i);
+        num += alike(e, other) && !is_combined(other);
+    }
+    return num;
+}
+
+/* Makes e the event that stands for all that are like it. */
+static void combine(json_t *e) {
+    uint64_t h = hash_text(14695981039346656037u, object_str(e, "involvedObject.uid"));
+    h = hash_text(hash_text(h, object_str(e, "type")), object_str(e, "reason"));
+    h = hash_text(hash_text(h, object_str(e, "source.component")), combined);
+    object_set(e, "message", json_sprintf("%s%s", combined, object_str(e, "message")));
+    object_set(e, "metadata.name",
+               json_sprintf("%.200s.%016llx", object_str(e, "involvedObject.name"),
+                            (unsigned long long)h));
+}
+
+/* Combines what is new in this round, and too much of a kind. */
+static void combine_alike(struct world *w) {
+    json_t *items = w->events->items;
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        json_t *e = json_array_get(items, i);
+        struct object_key key;
+        struct error err = ERROR_INIT;
+        AUTO(store_object) was = NULL;
+        object_key(&key, "core", "events", object_namespace(e), object_name(e));
+        if (!store_get(w->store, key.text, &was, &err) || count_alike(w, e, i) < EVENTS_ALIKE_MAX)
+            continue;
+        combine(e);
+        json_t *first = find_buffered(w->events, object_namespace(e), object_name(e));
+        if (first == e)
+            continue;
+        object_set(first, "message", json_incref(json_object_get(e, "message")));
+        object_set(first, "count",
+                   json_integer(object_int(first, "count", 1) + object_int(e, "count", 1)));
+        json_array_remove(items, i--);
+    }
+}
+
 /* Gives the event to write: the stored one counted up, or the new one. */
 static json_t *merged(struct world *w, const char *key, json_t *e) {
     AUTO(store_object) was = NULL;
@@ -104,16 +181,18 @@ static json_t *merged(struct world *w, const char *key, json_t *e) {
     object_set(again, "count",
                json_integer(object_int(again, "count", 1) + object_int(e, "count", 1)));
     object_set(again, "lastTimestamp", json_incref(json_object_get(e, "lastTimestamp")));
+    object_set(again, "message", json_incref(json_object_get(e, "message")));
     return again;
 }
 
 void events_flush(struct world *w) {
     struct event_buffer *b = w->events;
-    size_t n = json_array_size(b->items), i;
     if (b->num_dropped) {
         log_warn("events dropped, too many at once", "num_events=%u", b->num_dropped);
         b->num_dropped = 0;
     }
+    combine_alike(w);
+    size_t n = json_array_size(b->items), i;
     if (!n)
         return;
     struct store_write *writes = mem_array(n, sizeof(*writes));

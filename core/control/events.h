@@ -1,7 +1,8 @@
 /* Kubernetes Events: what happened to an object, for `kubectl describe` and `kubectl events`.
  *
- * An event that repeats (same object, reason, message, source) is one Event with a count. Events of
- * a round are kept and written together: one disk sync, and never in the way of real state. */
+ * An event that repeats (same object, reason, message, source) is one Event with a count, and those
+ * that differ in their message only are combined when they are many. Events of a round are kept and
+ * written together: one disk sync, and never in the way of real state. */
 #ifndef CORE_CONTROL_EVENTS_H
 #define CORE_CONTROL_EVENTS_H
 
@@ -11,6 +12,8 @@ enum {
     EVENTS_MESSAGE_BYTES_MAX = 1024, /* Kubernetes' bound; longer ones are cut */
     EVENTS_EXPIRED_MAX = 256,        /* in one commit */
     EVENTS_BUFFERED_MAX = 256,       /* of one round; more are counted and dropped with a warning */
+    EVENTS_ALIKE_MAX = 10,           /* events that differ in their message only; then combined */
+    EVENTS_ALIKE_SECONDS = 600,      /* as long as they come within this of each other */
 };
 
 struct event_buffer *events_create(void);

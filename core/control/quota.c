@@ -10,8 +10,8 @@
  *
  * What is used is always counted from the objects, never kept up: a count cannot drift. A create is
  * judged against the count and commits together with the quota it was judged by (core/charges.h),
- * so two creates that both saw the last free place cannot both have it. Status follows deletions
- * through the reconciler.
+ * so two creates that both saw the last free place cannot both have it. An update is judged by what
+ * it adds: a Service that becomes a NodePort. Status follows deletions through the reconciler.
  *
  * A quota with scopes counts only the pods that have them.
  * Source: kubernetes/pkg/quota/v1 and plugin/pkg/admission/resourcequota (behaviour, texts). */
@@ -257,9 +257,10 @@ static enum errc check_said(const json_t *quota, const json_t *pod, struct error
                    missing.data);
 }
 
-/* What the object adds, by hard name; NULL: nothing that this quota counts. */
+/* What the object adds to what `old` (NULL: nothing) had, by hard name; NULL: nothing that this
+ * quota counts. */
 static json_t *added_by(const json_t *quota, const char *group, const char *resource,
-                        const json_t *object) {
+                        const json_t *object, const json_t *old) {
     json_t *added = json_object(), *value;
     const char *name;
     json_object_foreach (object_at(quota, "spec.hard"), name, value) {
@@ -268,7 +269,9 @@ static json_t *added_by(const json_t *quota, const char *group, const char *reso
             !counts(quota, &c, object))
             continue;
         int64_t milli = amount(name, &c, object);
-        if (milli)
+        if (old && counts(quota, &c, old))
+            milli -= amount(name, &c, old);
+        if (milli > 0)
             json_object_set_new(added, name, quantity(name, milli));
     }
     if (json_object_size(added))
@@ -332,7 +335,8 @@ static enum errc charge_one(struct store *st, struct store_object *quota, const 
 }
 
 enum errc quota_charge(struct store *st, const char *group, const char *resource,
-                       const json_t *object, struct charges *charges, struct error *err) {
+                       const json_t *object, const json_t *old, struct charges *charges,
+                       struct error *err) {
     const char *ns = object_namespace(object);
     struct object_key prefix;
     AUTO_STORE_LIST quotas = {0};
@@ -344,9 +348,9 @@ enum errc quota_charge(struct store *st, const char *group, const char *resource
     for (size_t i = 0; i < quotas.num_items && !rc; i++) {
         const json_t *quota = quotas.items[i]->json;
         const struct counted pods = {.group = "core", .resource = "pods"};
-        if (is_pod && counts(quota, &pods, object))
+        if (is_pod && !old && counts(quota, &pods, object))
             rc = check_said(quota, object, err);
-        json_t *added = rc ? NULL : added_by(quota, group, resource, object);
+        json_t *added = rc ? NULL : added_by(quota, group, resource, object, old);
         if (added)
             rc = charge_one(st, quotas.items[i], added, charges, err);
         json_decref(added);

@@ -5,12 +5,14 @@
 #include "core/charges.h"
 #include "core/control/world.h"
 
-/* Counts a new object in every quota of its namespace that counts such objects: the updated quotas
- * become charges, to be committed with the object. ERR_FORBIDDEN, without the object's name in
- * front: a quota would be exceeded, or a container says nothing about a resource that is bounded.
+/* Counts a new object, or what a changed one adds to `old`, in every quota of its namespace that
+ * counts such objects: the updated quotas become charges, to be committed with it. ERR_FORBIDDEN,
+ * without the object's name in front: a quota would be exceeded, or a container says nothing about
+ * a resource that is bounded.
  */
 MUST_CHECK enum errc quota_charge(struct store *st, const char *group, const char *resource,
-                                  const json_t *object, struct charges *charges, struct error *err);
+                                  const json_t *object, const json_t *old, struct charges *charges,
+                                  struct error *err);
 
 /* Writes into status what is held now: after deletions, and for quotas that are new. */
 MUST_CHECK enum errc quota_reconcile(struct world *w, const char *ns, const char *name,

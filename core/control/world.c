@@ -97,7 +97,7 @@ static enum errc put_charged(struct world *w, const struct kind_row *row, const 
     enum errc rc = ERR_CONFLICT;
     for (int tries = 0; rc == ERR_CONFLICT && tries < ADMISSION_TRIES_MAX; tries++) {
         AUTO_CHARGES charges = {0};
-        rc = admission_charge(w->store, row->group, row->resource, object, &charges, err);
+        rc = admission_charge(w->store, row->group, row->resource, object, NULL, &charges, err);
         if (rc)
             break;
         struct store_write write = {
