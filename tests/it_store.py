@@ -17,7 +17,7 @@ import time
 from harness import Daemon, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "bench"))
-from wire import Kube, kube_client  # noqa: E402
+from clients import Kube, kube_client  # noqa: E402
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WRITERS = 4

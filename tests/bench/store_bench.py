@@ -7,7 +7,7 @@ The servers run on loopback with a folder of their own on the same disk, and tak
 run: A B C A B C. A peer that is not in PATH is left out, by name. (Debian has etcd-server; its
 source package kubernetes builds a kube-apiserver, though no binary package has it.)
 
-inferd and kube-apiserver get the same requests from the same client (wire.py) over TLS with the
+inferd and kube-apiserver get the same requests from the same client (clients.py) over TLS with the
 same client certificate, and both do an API server's work: authentication, RBAC, defaulting,
 managedFields. kube-apiserver asks an etcd without TLS, and its memory counts with that etcd's. etcd alone
 is asked over plain gRPC for the bare write that an API server would do below all that: a
@@ -29,7 +29,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from harness import Daemon, wait_for  # noqa: E402
-from wire import Etcd, Kube, drive, etcd_put, etcd_range, etcd_watch, kube_client  # noqa: E402
+from clients import Etcd, Kube, drive, etcd_put, etcd_range, etcd_watch, kube_client  # noqa: E402
 
 CLIENTS = 64
 
