@@ -218,8 +218,9 @@ static enum errc no_such_subresource(const struct request *rq, struct error *err
         const char *resource, *subresource, *advice;
     } refused[] = {
         {"pods", "ephemeralcontainers",
-         "inferd adds no containers to a pod that is there: read `kubectl logs` and `kubectl "
-         "describe`, or make another pod with the image host"},
+         "inferd adds no containers to a pod that is there: use `kubectl exec`, or a copy, "
+         "`kubectl "
+         "debug POD --copy-to=NAME --image=host -- COMMAND`"},
         {"pods", "binding", "inferd places pods itself"},
         {"pods", "resize",
          "what a pod may use is set when it is made: change its owner's template"},

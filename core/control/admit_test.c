@@ -218,12 +218,18 @@ static void what_a_pod_asks_for_in_vain_is_told(void **state) {
     } rows[] = {
         {"\"containers\":[{\"name\":\"c\",\"image\":\"nginx:1\"}]",
          "containers[0].image: no runtime on this machine serves \"nginx:1\"; known are"},
-        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}]", NULL},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}]",
+         "containers[0].command: the image \"host\" has no command of its own"},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\",\"args\":[\"ls\"]}]", NULL},
         {"\"containers\":[{\"name\":\"c\",\"image\":\"vllm/vllm-openai:v1\"}]", NULL},
-        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}],\"volumes\":[{\"name\":\"v\","
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"inferd/engine\",\"stdin\":true}]",
+         "containers[0].stdin has no effect"},
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\",\"command\":[\"ls\"]}],\"volumes\":[{"
+         "\"name\":\"v\","
          "\"hostPath\":{\"path\":\"/\"}}]",
          "volumes[0] \"v\" is not mounted: "},
-        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\"}],\"volumes\":[{\"name\":\"v\","
+        {"\"containers\":[{\"name\":\"c\",\"image\":\"host\",\"command\":[\"ls\"]}],\"volumes\":[{"
+         "\"name\":\"v\","
          "\"projected\":{\"sources\":[{\"serviceAccountToken\":{\"path\":\"t\"}}]}}]",
          NULL},
     };

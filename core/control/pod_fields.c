@@ -6,13 +6,32 @@
 #include "core/node/replica_command.h"
 #include "core/object.h"
 
+static bool is_empty(const json_t *container, const char *field) {
+    return !json_array_size(json_object_get(container, field));
+}
+
+/* `kubectl run -i`: what is typed goes nowhere. */
+static void check_input(const json_t *container, const char *path, size_t i, json_t *warnings) {
+    if (object_bool(container, "stdin", false))
+        json_array_append_new(
+            warnings, json_sprintf("%s.containers[%zu].stdin has no effect: containers read "
+                                   "nothing; `kubectl exec -i` runs a command that does",
+                                   path, i));
+}
+
 static void check_images(const json_t *spec, const char *path, json_t *warnings) {
     size_t i;
     json_t *c;
     json_array_foreach (json_object_get(spec, "containers"), i, c) {
         const char *image = object_str(c, "image");
-        if (!image || !*image || !strcmp(image, REPLICA_HOST_IMAGE) ||
-            replica_command_image_known(image))
+        check_input(c, path, i, warnings);
+        bool host = image && !strcmp(image, REPLICA_HOST_IMAGE);
+        if (host && is_empty(c, "command") && is_empty(c, "args"))
+            json_array_append_new(warnings,
+                                  json_sprintf("%s.containers[%zu].command: the image \"host\" has "
+                                               "no command of its own",
+                                               path, i));
+        if (!image || !*image || host || replica_command_image_known(image))
             continue;
         json_array_append_new(
             warnings, json_sprintf("%s.containers[%zu].image: no runtime on this machine serves "

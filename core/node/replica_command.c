@@ -272,7 +272,8 @@ static void host_warnings(const json_t *pod, const json_t *container, const char
 static enum errc build_host(const json_t *pod, const json_t *container, const char *path,
                             struct words *w, struct replica_command *c, struct error *err) {
     const char *work_dir = object_str(container, "workingDir");
-    if (!json_array_size(json_object_get(container, "command")))
+    /* Args alone are the command, as of any image without an entry point. */
+    if (!w->len)
         return err_field(err, ERR_INVALID, path,
                          "%s.command: Required value: the image \"host\" has no command of its "
                          "own",

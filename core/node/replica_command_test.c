@@ -138,8 +138,12 @@ static void the_image_host_runs_its_command(void **state) {
     assert_null(c.uds_path);
     assert_non_null(strstr(c.warnings[0], "resources.limits: not enforced"));
     replica_command_deinit(&c);
+    /* `kubectl run --image=host -- sh` gives args only. */
+    if (make("{\"image\":\"host\",\"args\":[\"sh\"]}", NULL, &c, &err))
+        fail_msg("%s", err.text);
+    assert_string_equal(strrchr(c.argv[0], '/'), "/sh");
+    replica_command_deinit(&c);
     expect_error("{\"image\":\"host\"}", ERR_INVALID, "command: Required value");
-    expect_error("{\"image\":\"host\",\"args\":[\"ls\"]}", ERR_INVALID, "command: Required");
     expect_error("{\"image\":\"host\",\"command\":[\"ls\"],\"workingDir\":\"tmp\"}", ERR_INVALID,
                  "\"tmp\" is not an absolute path");
     expect_error("{\"image\":\"host:1\",\"command\":[\"ls\"]}", ERR_INVALID, "serves \"host:1\"");
