@@ -142,7 +142,7 @@ class Until:
 
 @dataclasses.dataclass
 class Meanwhile:
-    """A command that goes on while others are run. It ends by itself, or after so many lines of output."""
+    """A command that goes on while others are run, once it watches. It ends by itself, or after so many lines of output."""
     command: str
     others: tuple
     lines: int = 0
@@ -371,6 +371,24 @@ COMMANDS = [
     ("create token sa",),
     ("get --raw /healthz?verbose",),
     ("get sc",),
+    ("api-resources",),
+    ("api-versions",),
+
+    # A replica lets nobody in, and says what it uses.
+    ("run replica --image=inferd/engine -- --model embedded://demo-chat",),
+    Until("get pod replica -o jsonpath={.status.phase}", "^Running$"),
+    ("exec replica -- ls",),
+    ("attach replica",),
+    ("cp replica:/etc/hostname copied",),
+    Meanwhile("port-forward pod/replica :8080 --address 127.0.0.1", (), lines=1),
+    Until("top pod replica", "replica"),
+    ("top pod replica",),
+    ("top pod replica --containers",),
+    ("top pod -l run=replica --no-headers",),
+    ("top pod absent",),
+    Until("top node", "NODE"),
+    ("top node",),
+    ("delete pod replica",),
 ]
 
 # What a run says otherwise each time.
@@ -392,6 +410,8 @@ CHANGING = [
     (r"^Warning: spec.*\n", ""),
     (r"^Waiting for deployment .*\n", ""),  # as long as it takes
     (r"debugger-[0-9a-z]{5}\b", "debugger-<random>"),
+    (r"(?<=\s)\d+Mi(?=\s|$)", "<memory>"),
+    (r"(?<=\s)\d+%(?=\s\s|\s*$)", "<share>"),
     (r"[ \t]+$", ""),
 ]
 
@@ -455,7 +475,7 @@ class Player:
     def until(self, step):
         def fits():
             done = self.run(step.command)
-            return done.returncode == 0 and re.search(step.pattern, done.stdout)
+            return done.returncode == 0 and re.search(step.pattern.replace("NODE", self.node), done.stdout)
         wait_for(f"{step.command} to say {step.pattern}", fits)
 
     def open_watches(self):
@@ -488,7 +508,8 @@ class Player:
         reader = threading.Thread(target=read)
         reader.start()
         try:
-            wait_for(f"{step.command} to begin", lambda: self.open_watches() > before or process.poll() is not None)
+            if step.others:
+                wait_for(f"{step.command} to begin", lambda: self.open_watches() > before or process.poll() is not None)
             for other in step.others:
                 self.do_other(other)
             assert enough.wait(2 * PATIENCE), f"{step.command}: {output}"
