@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "engine/cpu": ["core/base"],
     "engine": ["core/base", "engine/cpu"],
     "engine/demo": [],
-    "tests/bench": ["core/base", "core/scale"],
+    "tests/bench": ["core/base", "core/scale", "core"],
     "api": ["core/base", "core", "core/control", "engine"],
     "tests/fuzz": ["core/base", "core", "kube-compat"],
 }
