@@ -176,6 +176,46 @@ def what_went_while_nobody_looked_leaves_no_logs(program):
         assert folders() == [kept], folders()
 
 
+def a_pod_speaks_as_its_account(program):
+    """kubectl in a pod, and what a client does that knows a cluster's environment only."""
+    in_cluster = ("import json, os, ssl, urllib.request as u; d = os.environ['KUBERNETES_SERVICEACCOUNT_DIR']; "
+                  "at = 'https://' + os.environ['KUBERNETES_SERVICE_HOST'] + ':' + os.environ['KUBERNETES_SERVICE_PORT']; "
+                  "ns = open(d + '/namespace').read(); token = open(d + '/token').read(); "
+                  "q = u.Request(at + '/api/v1/namespaces/' + ns + '/pods', headers={'Authorization': 'Bearer ' + token}); "
+                  "a = u.urlopen(q, context=ssl.create_default_context(cafile=d + '/ca.crt')); print(len(json.load(a)['items']))")
+    with daemon(program) as d:
+        d.kubectl("create", "serviceaccount", "robot")
+        d.kubectl("create", "rolebinding", "robot", "--clusterrole=view", "--serviceaccount=default:robot")
+        script = ('kubectl get pods -o name && python3 -c "$IN_CLUSTER"; '
+                  'echo x > $KUBERNETES_SERVICEACCOUNT_DIR/token || echo cannot change; '
+                  'echo $(cat $KUBERNETES_SERVICEACCOUNT_DIR/token); exec sleep 1000')
+        speaks = host_pod("speaks", ["sh", "-c", script], env=[{"name": "IN_CLUSTER", "value": in_cluster}])
+        speaks["spec"]["serviceAccountName"] = "robot"
+        d.apply(speaks)
+        text = wait_for("what it says", lambda: "eyJ" in logs(d, "speaks", check=False) and logs(d, "speaks"))
+        lines = text.splitlines()
+        assert "pod/speaks" in lines and "1" in lines and "cannot change" in lines, text
+        token = lines[-1]
+        def review():
+            answer = d.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps({
+                "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}))
+            return json.loads(answer.stdout)["status"].get("user")
+        user = review()
+        assert user["username"] == "system:serviceaccount:default:robot", user
+        assert user["extra"]["authentication.kubernetes.io/pod-name"] == ["speaks"], user
+        other = host_pod("other", ["sh", "-c", f"cat {d.home}/data-pods/*/serviceaccount/token "
+                                               f"{d.home}/data-pods/{d.get('pod', 'speaks')['metadata']['uid']}"
+                                               "/serviceaccount/token || env"], restart="Never")
+        other["spec"]["automountServiceAccountToken"] = False
+        d.apply(other)
+        d.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/other", f"--timeout={PATIENCE}s")
+        text = logs(d, "other")
+        assert "Permission denied" in text and "eyJ" not in text and "KUBECONFIG" not in text, text
+        assert "KUBERNETES_SERVICE_HOST=" in text, text
+        d.kubectl("delete", "pod", "speaks")
+        assert not review(), "a token outlives its pod"
+
+
 def container(name, script, **more):
     return {"name": name, "image": "host", "command": ["sh", "-c", script], **more}
 
@@ -223,4 +263,5 @@ def containers_of_a_pod_run_in_their_order(program):
 
 
 run_tests(a_command_runs_apart_from_the_daemon, ends_are_told_and_policies_kept, a_deployment_of_processes_rolls,
-          only_who_may_runs_processes, nothing_is_left_behind, containers_of_a_pod_run_in_their_order, what_went_while_nobody_looked_leaves_no_logs)
+          only_who_may_runs_processes, nothing_is_left_behind, containers_of_a_pod_run_in_their_order, what_went_while_nobody_looked_leaves_no_logs,
+          a_pod_speaks_as_its_account)

@@ -19,7 +19,7 @@ enum { FIXTURE_PROCESSES_MAX = 64, FIXTURE_ROUNDS_MAX = 200 };
 
 struct fake_process {
     char uid[64], pod[128], container[64];
-    char argv[2048];
+    char argv[2048], env[4096]; /* words, lines */
     uint32_t restart, user;
     struct replica_state state;
     int64_t grace_ms;         /* of the last stop; -1: none */
@@ -71,6 +71,9 @@ static inline enum errc fake_start(void *self, const struct replica_spec *spec, 
     size_t len = 0;
     for (const char *const *a = spec->argv; *a && len < sizeof(p->argv); a++)
         len += (size_t)snprintf(p->argv + len, sizeof(p->argv) - len, "%s ", *a);
+    len = 0;
+    for (const char *const *e = spec->env; e && *e && len < sizeof(p->env); e++)
+        len += (size_t)snprintf(p->env + len, sizeof(p->env) - len, "%s\n", *e);
     p->state = (struct replica_state){
         .phase = REPLICA_STARTING, .pid = 1000 + f->num_starts, .started_ms = f->wall_ms};
     f->num_starts++;

@@ -26,6 +26,7 @@
 #include "core/control/pod_record.h"
 #include "core/control/pod_start.h"
 #include "core/control/pod_status.h"
+#include "core/control/pod_token.h"
 #include "core/control/restart.h"
 #include "core/control/scheduler.h"
 
@@ -284,6 +285,8 @@ static enum errc run(struct world *w, const struct store_object *o, struct error
         rc = write_status(w, o, pod, &plan, err);
     }
     look_deinit(&l);
+    if (!rc && !plan.done)
+        pod_token_renew(w, o->json, r);
     return rc;
 }
 

@@ -30,9 +30,11 @@ struct pod_record {
     char *ns, *name, *uid;
     struct pod_container *containers; /* the init containers, then the main ones */
     size_t num_containers;
-    bool host;        /* run by commands of this machine, not by `inferd engine` */
-    uint32_t user;    /* of a host pod, once it has one */
-    bool initialized; /* pod_plan_make()'s */
+    bool host;              /* run by commands of this machine, not by `inferd engine` */
+    uint32_t user;          /* of a host pod, once it has one */
+    bool has_token;         /* its files are there */
+    int64_t token_renew_ms; /* monotonic */
+    bool initialized;       /* pod_plan_make()'s */
     int64_t
         evict_at_ms;    /* monotonic: a NoExecute taint is tolerated until then; 0: none is there */
     int64_t stop_at_ms; /* monotonic: SIGTERM when the drain delay is over; 0: not deleting */

@@ -7,6 +7,7 @@
 #include "core/control/pod.h"
 #include "core/control/pod_env.h"
 #include "core/control/pod_probes.h"
+#include "core/control/pod_token.h"
 #include "core/control/pod_user.h"
 
 static const char COMPONENT[] = "kubelet";
@@ -48,7 +49,7 @@ static bool user_taken(const void *user, uint32_t id) {
     return false;
 }
 
-/* A host pod gets its user, which it keeps, and the container the folder of this run. */
+/* A host pod gets its user, which it keeps, and its token; the container the folder of this run. */
 static enum errc give_user(struct world *w, const json_t *pod, struct pod_record *r,
                            struct pod_container *c, struct error *err) {
     if (!c->command.host)
@@ -67,6 +68,11 @@ static enum errc give_user(struct world *w, const json_t *pod, struct pod_record
             "container %s: runAsUser %lld: the containers of a pod share one user, which "
             "is %u",
             c->name, (long long)own, r->user);
+    if (pod_token_give(w, pod, r, err)) {
+        if (err->code == ERR_NOT_FOUND)
+            err->code = ERR_UNAVAILABLE; /* not a missing model */
+        return err->code;
+    }
     free(c->home_dir);
     c->home_dir = mem_printf("%s/%s/%s-%u", w->config->host_pods_dir, r->uid, c->name, c->restarts);
     return OK;
@@ -89,6 +95,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
     bool any;
     if (read_probes(w, pod, c, &probes, &any, err))
         return err->code;
+    char **env = pod_token_env(w, r, c->command.env);
     struct replica_spec spec = {
         .ns = r->ns,
         .pod = r->name,
@@ -96,7 +103,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
         .container = c->name,
         .restart = c->restarts,
         .argv = (const char *const *)c->command.argv,
-        .env = (const char *const *)c->command.env,
+        .env = (const char *const *)env,
         .uds_path = c->command.uds_path,
         .health_path = "/health",
         .open_files_max = w->config->replica_open_files_max,
@@ -107,6 +114,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
         .grace_ms = pod_grace_ms(pod),
     };
     enum errc rc = w->driver.start(w->driver.self, &spec, err);
+    pod_token_env_free(env);
     probes_deinit(&probes);
     return rc;
 }

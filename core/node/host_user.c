@@ -24,8 +24,7 @@
 
 enum { ENVIRON_BYTES_MAX = 256 * 1024, STATUS_BYTES_MAX = 512 };
 
-/* The folders above a home: the user passes them and cannot list them. */
-static enum errc make_parents(const char *dir, struct error *err) {
+enum errc host_parents_make(const char *dir, struct error *err) {
     AUTO_FREE char *path = mem_strdup(dir);
     for (char *p = path + 1; (p = strchr(p, '/')); p++) {
         *p = '\0';
@@ -37,7 +36,7 @@ static enum errc make_parents(const char *dir, struct error *err) {
 }
 
 enum errc host_home_make(const char *dir, uint32_t user, struct error *err) {
-    if (make_parents(dir, err))
+    if (host_parents_make(dir, err))
         return err->code;
     if (mkdir(dir, 0700) || chown(dir, user, user))
         return err_errno(err, "make folder %s", dir);

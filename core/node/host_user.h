@@ -6,6 +6,8 @@
 
 struct trash;
 
+/* Makes the folders above `dir`: others may pass them and cannot list them. */
+MUST_CHECK enum errc host_parents_make(const char *dir, struct error *err);
 /* Makes an empty folder that belongs to the user, with parents that others may pass. */
 MUST_CHECK enum errc host_home_make(const char *dir, uint32_t user, struct error *err);
 /* Removes it with all that is in it; follows no link. The user's processes must have ended. */
