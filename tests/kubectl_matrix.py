@@ -334,7 +334,7 @@ COMMANDS = [
     ("apply -f -", GUARD),
     Until("get pdb guard -o jsonpath={.status.currentHealthy}", "^1$"),
     ("get pdb guard",),
-    ("drain NODE --ignore-daemonsets --pod-selector=app=served --timeout=3s",),
+    ("drain NODE --ignore-daemonsets --pod-selector=app=served --timeout=4s",),
     ("get nodes --no-headers",),
     ("delete pdb guard",),
     ("drain NODE --ignore-daemonsets --pod-selector=app=served --dry-run=server",),
@@ -391,6 +391,8 @@ COMMANDS = [
     ("delete pod replica",),
 ]
 
+OWNERSHIP = re.compile(r"[+-] *(- )?(apiVersion|fieldsType|fieldsV1|f:[\w.]+|\.|manager|operation|time): ?")
+
 # What a run says otherwise each time.
 CHANGING = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
@@ -443,6 +445,12 @@ def normal(text, d):
     text = re.sub(r"^Events:.*", "Events: ...\n", text, flags=re.M | re.S)
     text = re.sub(r" {2,}", "  ", text)  # columns are as wide as what was replaced
     return "".join(line for line in text.splitlines(True) if not line.startswith("<log>"))
+
+
+def changes_of(diff):
+    """What a diff takes and adds, without who owns which field since when: kubectl 1.20 shows that, too."""
+    kept = [line for line in diff.splitlines() if re.match(r"[+-]|diff ", line) and not OWNERSHIP.match(line)]
+    return "\n".join(kept)
 
 
 def title_of(number, command):
@@ -534,6 +542,8 @@ class Player:
                 command, done = step[0], self.run(*step)
                 code, said = done.returncode, done.stdout + done.stderr
             said = normal(said, self.daemon).rstrip()
+            if command.startswith("diff "):
+                said = changes_of(said)
             ended = "goes on" if code is None else f"exit {code}"
             answers[title_of(number, command)] = f"{ended}\n{said}\n"
         return answers
