@@ -59,6 +59,7 @@ struct kind {
     const char **short_names, **categories; /* NULL-terminated */
     bool namespaced, built_in, generation, has_status, has_scale, name_column, measured;
     bool keeps_collection; /* deletecollection is refused */
+    bool create_only;      /* a review, as OpenAPI shows it; in no table */
     enum kind_name_rule name_rule;
     enum kind_view view;
     const char *not_run; /* what to use instead; NULL: the kind is one that inferd has */

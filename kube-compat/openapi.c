@@ -12,8 +12,50 @@
 #include <stdio.h>
 
 #include "kube-compat/openapi_write.h"
+#include "kube-compat/reviews.h"
 
 enum { HASH_BYTES_MAX = 20 };
+
+void openapi_kinds_init(struct openapi_kinds *k, const struct kinds *kinds) {
+    size_t num = kinds_count(kinds), num_reviews = reviews_count();
+    k->all = mem_array(num + num_reviews, sizeof(k->all[0]));
+    k->reviews = mem_array(num_reviews, sizeof(k->reviews[0]));
+    k->num = num + num_reviews;
+    for (size_t i = 0; i < num; i++)
+        k->all[i] = kinds_at(kinds, i);
+    for (size_t i = 0; i < num_reviews; i++) {
+        const struct review *r = reviews_at(i);
+        k->reviews[i] = (struct kind){
+            .group = r->group,
+            .version = "v1",
+            .api_version = r->api_version,
+            .kind = r->kind,
+            .plural = r->resource,
+            .namespaced = r->namespaced,
+            .built_in = true,
+            .create_only = true,
+            .schema = schema_types_find(kinds_types(kinds), r->type),
+        };
+        k->all[num + i] = &k->reviews[i];
+    }
+}
+
+void openapi_kinds_deinit(struct openapi_kinds *k) {
+    free((void *)k->all);
+    free(k->reviews);
+}
+
+bool openapi_reads(const struct kind *k) {
+    return !k->create_only;
+}
+
+bool openapi_creates(const struct kind *k) {
+    return !k->measured;
+}
+
+bool openapi_changes(const struct kind *k) {
+    return !k->measured && !k->create_only;
+}
 
 struct document {
     char *name; /* "api/v1", "apis/apps/v1" */
@@ -68,15 +110,16 @@ static void hash_text(const struct buf *text, char ret_hash[HASH_BYTES_MAX]) {
     snprintf(ret_hash, HASH_BYTES_MAX, "%016llX", (unsigned long long)hash);
 }
 
-static void add_document(struct documents *d, const struct kind *of) {
+static void add_document(struct documents *d, const struct openapi_kinds *kinds,
+                         const struct kind *of) {
     struct document *doc = &d->all[d->num++];
     doc->name = mem_printf("%s/%s", *of->group ? "apis" : "api", of->api_version);
     struct buf out = BUF_INIT;
-    openapi_put_v3(&out, d->kinds, of->api_version);
+    openapi_put_v3(&out, kinds, of->api_version);
     hash_text(&out, doc->hash);
     bool users = false;
-    for (size_t i = 0; i < kinds_count(d->kinds); i++) {
-        const struct kind *k = kinds_at(d->kinds, i);
+    for (size_t i = 0; i < kinds->num; i++) {
+        const struct kind *k = kinds->all[i];
         users = users || (k->crd && !strcmp(k->api_version, of->api_version));
     }
     if (!users) {
@@ -98,13 +141,15 @@ static struct documents *make_documents(struct kinds *kinds) {
     struct documents *d = mem_alloc(sizeof(*d));
     d->refs = 1;
     d->kinds = kinds_ref(kinds);
-    d->all = mem_array(kinds_count(kinds), sizeof(d->all[0]));
-    for (size_t i = 0; i < kinds_count(kinds); i++) {
-        const struct kind *k = kinds_at(kinds, i);
+    AUTO_OPENAPI_KINDS all;
+    openapi_kinds_init(&all, kinds);
+    d->all = mem_array(all.num, sizeof(d->all[0]));
+    for (size_t i = 0; i < all.num; i++) {
+        const struct kind *k = all.all[i];
         char name[512];
         snprintf(name, sizeof(name), "%s/%s", *k->group ? "apis" : "api", k->api_version);
         if (!find_document(d, name))
-            add_document(d, k);
+            add_document(d, &all, k);
     }
     return d;
 }
@@ -164,7 +209,9 @@ static void reply_document(struct request *rq, const struct document *d) {
         http_reply(rq->x, 200, "application/json", d->text, d->len);
     } else {
         AUTO_BUF text = BUF_INIT;
-        openapi_put_v3(&text, rq->kinds, strchr(d->name, '/') + 1);
+        AUTO_OPENAPI_KINDS kinds;
+        openapi_kinds_init(&kinds, rq->kinds);
+        openapi_put_v3(&text, &kinds, strchr(d->name, '/') + 1);
         http_reply(rq->x, 200, "application/json", text.data, text.len);
     }
 }
@@ -176,10 +223,12 @@ static void reply_v2(struct request *rq) {
     const char *type =
         binary ? "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" : "application/json";
     AUTO_BUF text = BUF_INIT;
+    AUTO_OPENAPI_KINDS kinds;
+    openapi_kinds_init(&kinds, rq->kinds);
     if (binary)
-        openapi_put_v2_proto(&text, rq->kinds);
+        openapi_put_v2_proto(&text, &kinds);
     else
-        openapi_put_v2(&text, rq->kinds);
+        openapi_put_v2(&text, &kinds);
     char hash[HASH_BYTES_MAX], tag[HASH_BYTES_MAX + 2];
     hash_text(&text, hash);
     snprintf(tag, sizeof(tag), "\"%s\"", hash);

@@ -47,7 +47,7 @@ const char *openapi_format(const struct schema *s) {
         [SCHEMA_INT32] = "int32",    [SCHEMA_INT64] = "int64",
         [SCHEMA_BYTES] = "byte",     [SCHEMA_INT_OR_STRING] = "int-or-string",
         [SCHEMA_TIME] = "date-time", [SCHEMA_MICRO_TIME] = "date-time",
-        [SCHEMA_EXTRA] = NULL,
+        [SCHEMA_DOUBLE] = "double",  [SCHEMA_EXTRA] = NULL,
     };
     return s->rules && s->rules->format ? s->rules->format->name : formats[s->format];
 }
@@ -287,17 +287,17 @@ static void put_gvk(struct buf *out, const struct kind *k) {
                k->kind);
 }
 
-const struct kind *openapi_next_kind(const struct kinds *kinds, const struct schema *s,
+const struct kind *openapi_next_kind(const struct openapi_kinds *kinds, const struct schema *s,
                                      size_t *index) {
-    while (*index < kinds_count(kinds)) {
-        const struct kind *k = kinds_at(kinds, (*index)++);
+    while (*index < kinds->num) {
+        const struct kind *k = kinds->all[(*index)++];
         if (k->schema == s)
             return k;
     }
     return NULL;
 }
 
-static void put_named(struct writer *w, const struct kinds *kinds, const struct schema *s) {
+static void put_named(struct writer *w, const struct openapi_kinds *kinds, const struct schema *s) {
     struct buf *out = w->out;
     size_t index = 0;
     const struct kind *k = openapi_next_kind(kinds, s, &index);
@@ -358,14 +358,18 @@ static void put_paths(struct writer *w, const struct kind *k) {
     AUTO_BUF base = BUF_INIT;
     openapi_put_path(&base, k);
     buf_printf(out, "\"%s\":{", base.data);
-    put_operation(w, k, "get", "list", false);
-    if (!k->measured) {
+    if (openapi_reads(k))
+        put_operation(w, k, "get", "list", false);
+    if (openapi_reads(k) && openapi_creates(k))
         buf_putc(out, ',');
+    if (openapi_creates(k))
         put_operation(w, k, "post", "post", true);
-    }
-    buf_printf(out, "},\"%s/{name}\":{", base.data);
+    buf_putc(out, '}');
+    if (!openapi_reads(k))
+        return;
+    buf_printf(out, ",\"%s/{name}\":{", base.data);
     put_operation(w, k, "get", "get", false);
-    for (size_t i = 0; i < ARRAY_LEN(changes) && !k->measured; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(changes) && openapi_changes(k); i++) {
         buf_putc(out, ',');
         put_operation(w, k, changes[i], changes[i], strcmp(changes[i], "delete") != 0);
     }
@@ -373,13 +377,13 @@ static void put_paths(struct writer *w, const struct kind *k) {
 }
 
 /* Writes a document of the kinds of one group version, or (NULL) of all. */
-static void put_document(struct buf *out, const struct kinds *kinds, const char *api_version,
-                         enum openapi_version version) {
+static void put_document(struct buf *out, const struct openapi_kinds *kinds,
+                         const char *api_version, enum openapi_version version) {
     struct writer w = {.out = out, .version = version};
     buf_printf(out, "{\"%s,\"info\":{\"title\":\"inferd\",\"version\":\"%s\"},\"paths\":{",
                version == OPENAPI_V2 ? "swagger\":\"2.0\"" : "openapi\":\"3.0.0\"", INFERD_VERSION);
-    for (size_t i = 0; i < kinds_count(kinds); i++) {
-        const struct kind *k = kinds_at(kinds, i);
+    for (size_t i = 0; i < kinds->num; i++) {
+        const struct kind *k = kinds->all[i];
         if (api_version && strcmp(k->api_version, api_version) != 0)
             continue;
         if (w.types.num)
@@ -398,10 +402,10 @@ static void put_document(struct buf *out, const struct kinds *kinds, const char 
     openapi_types_deinit(&w.types);
 }
 
-void openapi_put_v3(struct buf *out, const struct kinds *kinds, const char *api_version) {
+void openapi_put_v3(struct buf *out, const struct openapi_kinds *kinds, const char *api_version) {
     put_document(out, kinds, api_version, OPENAPI_V3);
 }
 
-void openapi_put_v2(struct buf *out, const struct kinds *kinds) {
+void openapi_put_v2(struct buf *out, const struct openapi_kinds *kinds) {
     put_document(out, kinds, NULL, OPENAPI_V2);
 }

@@ -39,7 +39,7 @@ enum schema_field {
 struct proto_writer {
     struct buf *out;
     struct openapi_types types;
-    const struct kinds *kinds;
+    const struct openapi_kinds *kinds;
 };
 
 static void put_varint(struct buf *out, uint64_t value) {
@@ -316,17 +316,20 @@ static void put_paths(struct buf *out, const struct kind *k) {
     size_t named = begin(out, PATHS_PATH);
     put_text(out, NAMED_NAME, path.data);
     size_t value = begin(out, NAMED_VALUE);
-    put_operation(out, PATH_GET, "list", k, false);
-    if (!k->measured)
+    if (openapi_reads(k))
+        put_operation(out, PATH_GET, "list", k, false);
+    if (openapi_creates(k))
         put_operation(out, PATH_POST, "post", k, true);
     end(out, value);
     end(out, named);
+    if (!openapi_reads(k))
+        return;
     buf_puts(&path, "/{name}");
     named = begin(out, PATHS_PATH);
     put_text(out, NAMED_NAME, path.data);
     value = begin(out, NAMED_VALUE);
     put_operation(out, PATH_GET, "get", k, false);
-    if (!k->measured) {
+    if (openapi_changes(k)) {
         put_operation(out, PATH_PUT, "put", k, true);
         put_operation(out, PATH_DELETE, "delete", k, false);
         put_operation(out, PATH_PATCH, "patch", k, true);
@@ -335,7 +338,7 @@ static void put_paths(struct buf *out, const struct kind *k) {
     end(out, named);
 }
 
-void openapi_put_v2_proto(struct buf *out, const struct kinds *kinds) {
+void openapi_put_v2_proto(struct buf *out, const struct openapi_kinds *kinds) {
     struct proto_writer w = {.out = out, .kinds = kinds};
     put_text(out, DOCUMENT_SWAGGER, "2.0");
     size_t part = begin(out, DOCUMENT_INFO);
@@ -343,9 +346,9 @@ void openapi_put_v2_proto(struct buf *out, const struct kinds *kinds) {
     put_text(out, 2, INFERD_VERSION);
     end(out, part);
     part = begin(out, DOCUMENT_PATHS);
-    for (size_t i = 0; i < kinds_count(kinds); i++) {
-        put_paths(out, kinds_at(kinds, i));
-        openapi_types_add(&w.types, kinds_at(kinds, i)->schema);
+    for (size_t i = 0; i < kinds->num; i++) {
+        put_paths(out, kinds->all[i]);
+        openapi_types_add(&w.types, kinds->all[i]->schema);
     }
     end(out, part);
     part = begin(out, DOCUMENT_TYPES);

@@ -10,8 +10,8 @@
 #include "kube-compat/body.h"
 #include "kube-compat/tokens.h"
 
-#define AUTHENTICATION "authentication.k8s.io"
-#define AUTHORIZATION  "authorization.k8s.io"
+#define AUTHENTICATION "authentication.k8s.io", "authentication.k8s.io/v1"
+#define AUTHORIZATION  "authorization.k8s.io", "authorization.k8s.io/v1"
 
 static const struct review reviews[] = {
     {AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview",
@@ -201,8 +201,8 @@ void reviews_create(struct request *rq, const struct review *review) {
     if (!token)
         status = answer_to(rq, review, spec);
     json_t *answer =
-        json_pack("{s:s, s:s+, s:{s:n}, s:o}", "kind", review->kind, "apiVersion", review->group,
-                  "/v1", "metadata", "creationTimestamp", "status", status);
+        json_pack("{s:s, s:s, s:{s:n}, s:o}", "kind", review->kind, "apiVersion",
+                  review->api_version, "metadata", "creationTimestamp", "status", status);
     if (spec)
         json_object_set(answer, "spec", (json_t *)(uintptr_t)spec);
     json_decref(body);

@@ -5,7 +5,7 @@
 #include "kube-compat/request.h"
 
 struct review {
-    const char *group, *resource, *kind, *type; /* type: in the type tables */
+    const char *group, *api_version, *resource, *kind, *type; /* type: in the type tables */
     bool namespaced;
 };
 size_t reviews_count(void);

@@ -32,6 +32,7 @@ enum schema_format {
     SCHEMA_MICRO_TIME,
     SCHEMA_DATE,     /* "2006-01-02" */
     SCHEMA_DURATION, /* "1h30m" */
+    SCHEMA_DOUBLE,   /* a number of eight bytes; users' schemas say number alone */
     SCHEMA_EXTRA,    /* an array of strings that protobuf wraps in a message */
 };
 

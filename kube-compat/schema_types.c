@@ -59,7 +59,7 @@ static const struct {
     {"bool", {.type = SCHEMA_BOOLEAN}},
     {"int32", {.type = SCHEMA_INTEGER, .format = SCHEMA_INT32}},
     {"int64", {.type = SCHEMA_INTEGER, .format = SCHEMA_INT64}},
-    {"double", {.type = SCHEMA_NUMBER}},
+    {"double", {.type = SCHEMA_NUMBER, .format = SCHEMA_DOUBLE}},
     {"bytes", {.type = SCHEMA_STRING, .format = SCHEMA_BYTES}},
     {"any", {.type = SCHEMA_ANY}},
     {"quantity", {.type = SCHEMA_STRING, .format = SCHEMA_QUANTITY}},

@@ -74,8 +74,9 @@ def resolve(messages, owner, name):
 
 def attributes(owner, name, schema, required):
     out = []
-    # A status is written by programs that may leave zeros out.
-    is_status = re.search(r"(Status|Condition|Info|Image|State\w+)$", owner)
+    # A status is written by programs that may leave zeros out; that of a review is our own answer.
+    is_status = re.search(r"(Status|Condition|Info|Image|State\w+)$", owner) and \
+        not re.search(r"Subject\w+ReviewStatus$", owner)
     if name in required and not is_status and (owner, name) not in OPTIONAL:
         out.append("required")
     strategy = schema.get("x-kubernetes-patch-strategy", "").split(",")
