@@ -87,9 +87,10 @@ static void print_disk(const char *folder) {
     }
     close(fd);
     unlink(path);
+    size_t middle = SYNCS / 2;
     qsort(took, SYNCS, sizeof(took[0]), by_value);
     printf("a synced 4 KiB write on this disk: p50 %.2f ms, slowest of %d %.2f ms\n",
-           (double)took[SYNCS / 2] / 1e6, SYNCS, (double)took[SYNCS - 1] / 1e6);
+           (double)took[middle] / 1e6, SYNCS, (double)took[SYNCS - 1] / 1e6);
 }
 
 static double percentile_ms(const struct writer *writers, int num, double share) {
