@@ -332,7 +332,8 @@ def print_table(result):
         line = f"{what:42} {figures(by_side['inferd']):>26}"
         for peer in PEERS:
             theirs = by_side.get(peer)
-            ratio = f"{statistics.median(by_side['inferd']) / statistics.median(theirs):.2f}" if theirs else ""
+            median = statistics.median(theirs or [0])  # 0: absent, or an event that came before its answer
+            ratio = f"{statistics.median(by_side['inferd']) / median:.2f}" if median else ""
             line += f" {figures(theirs) if theirs else '-':>26} {ratio:>6}"
         print(line)
 
