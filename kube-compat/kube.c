@@ -98,8 +98,8 @@ void kube_destroy(struct kube *k) {
     if (!k)
         return;
     dispatch_stop(k->dispatch);
+    tunnel_set_destroy(k->tunnels); /* some of them are streams */
     stream_hub_destroy(k->hub);
-    tunnel_set_destroy(k->tunnels);
     dispatch_destroy(k->dispatch); /* the watches that have just ended were counted there */
     openapi_destroy(k->openapi);
     authz_destroy(k->authz);

@@ -3,15 +3,23 @@
  * Streams stand in one list that only the hub thread changes; new ones come through `arriving`
  * under the lock. Waking sets the stream's flag and signals. The hub pumps flagged streams without
  * holding the lock, because pumping writes to the HTTP server, whose callbacks wake streams. Every
- * TICK_MS all are pumped: watches send their bookmarks then, and clients that left are noticed. */
+ * TICK_MS all are pumped: watches send their bookmarks then, and clients that left are noticed.
+ *
+ * A stream over a WebSocket is a tunnel's: its thread pumps it in the same way, woken by an
+ * eventfd. */
 #include "kube-compat/stream.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/websocket.h"
+#include "kube-compat/tunnel.h"
+#include "kube-compat/upgrade.h"
 
 enum { TICK_MS = 1000, MINUTE_MS = 60000 };
 
@@ -21,6 +29,11 @@ struct stream {
     struct http_exchange *x;
     struct stream_source source;
     atomic_bool woken, gone;
+
+    /* Of a WebSocket; the rest but `source` and `woken` is not used then. */
+    int wake_fd;           /* -1: it is the hub's */
+    struct tunnel *tunnel; /* while it runs */
+    struct websocket_reader reader;
 };
 
 struct stream_hub {
@@ -43,8 +56,15 @@ static void wake_hub(struct stream_hub *hub) {
 }
 
 void stream_wake(struct stream *s) {
-    if (!atomic_exchange(&s->woken, true))
+    if (atomic_exchange(&s->woken, true))
+        return;
+    if (s->wake_fd < 0) {
         wake_hub(s->hub);
+        return;
+    }
+    uint64_t one = 1;
+    ssize_t n = write(s->wake_fd, &one, sizeof(one));
+    (void)n; /* full: it is readable already */
 }
 
 static void on_gone(struct http_exchange *x, void *user) {
@@ -67,12 +87,27 @@ enum errc stream_create(struct stream_hub *hub, struct stream **ret_s, struct er
     }
     struct stream *s = mem_alloc(sizeof(*s));
     s->hub = hub;
+    s->wake_fd = -1;
     *ret_s = s;
     return OK;
 }
 
+enum errc stream_create_websocket(struct stream_hub *hub, struct stream **ret_s,
+                                  struct error *err) {
+    if (stream_create(hub, ret_s, err))
+        return err->code;
+    (*ret_s)->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if ((*ret_s)->wake_fd >= 0)
+        return OK;
+    stream_discard(steal(*ret_s));
+    return err_errno(err, "make an eventfd");
+}
+
 void stream_discard(struct stream *s) {
     atomic_fetch_sub(&s->hub->num_streams, 1);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
+    websocket_reader_deinit(&s->reader);
     free(s);
 }
 
@@ -104,8 +139,103 @@ void stream_start(struct stream *s, struct http_exchange *x, const char *content
         end(s);
 }
 
+/* Each line a text message. */
+static bool write_messages(struct tunnel *t, const char *data, size_t len) {
+    if (!tunnel_has_room(t))
+        return false;
+    while (len) {
+        const char *newline = memchr(data, '\n', len);
+        size_t line = newline ? (size_t)(newline - data) : len;
+        size_t used = line + (newline != NULL);
+        websocket_write(&t->out, WEBSOCKET_TEXT, data, line);
+        data += used;
+        len -= used;
+    }
+    return true;
+}
+
 bool stream_write(struct stream *s, const void *data, size_t len) {
+    if (s->tunnel)
+        return write_messages(s->tunnel, data, len);
     return http_stream_write(s->x, data, len);
+}
+
+/* ---- over a WebSocket, on the tunnel's thread ---- */
+
+/* False: the client has gone, or is not to be heard any more. */
+static bool read_client(struct tunnel *t, struct stream *s) {
+    for (;;) {
+        char data[TUNNEL_READ_BYTES_MAX];
+        size_t n = tunnel_read(t, data);
+        websocket_feed(&s->reader, data, n);
+        struct websocket_message m;
+        enum websocket_code code;
+        struct error err = ERROR_INIT;
+        enum websocket_result result;
+        while ((result = websocket_next(&s->reader, &m, &code, &err)) == WEBSOCKET_MESSAGE) {
+            if (m.opcode == WEBSOCKET_PING)
+                websocket_write(&t->out, WEBSOCKET_PONG, m.data, m.len);
+            if (m.opcode != WEBSOCKET_CLOSE)
+                continue;
+            websocket_write_close(&t->out, WEBSOCKET_NORMAL, "");
+            return false;
+        }
+        if (result == WEBSOCKET_FAILED) {
+            websocket_write_close(&t->out, code, err.text);
+            return false;
+        }
+        if (!n)
+            return !t->client_ended;
+    }
+}
+
+static void run_websocket(struct tunnel *t, void *user) {
+    struct stream *s = user;
+    int64_t tick_ms = 0;
+    s->tunnel = t;
+    for (;;) {
+        uint64_t count;
+        ssize_t got = read(s->wake_fd, &count, sizeof(count));
+        (void)got;
+        int64_t now_ms = clock_mono_ms();
+        bool woken = atomic_exchange(&s->woken, false) || now_ms >= tick_ms;
+        if (!read_client(t, s))
+            break;
+        if (woken && s->source.pump(s, s->source.user, now_ms)) {
+            websocket_write_close(&t->out, WEBSOCKET_NORMAL, "");
+            break;
+        }
+        if (now_ms >= tick_ms)
+            tick_ms = now_ms + TICK_MS;
+        if (tunnel_ping_due(t))
+            websocket_write(&t->out, WEBSOCKET_PING, "", 0);
+        bool full = !tunnel_has_room(t);
+        struct pollfd p[TUNNEL_POLLS + 1];
+        tunnel_poll(t, p, true);
+        p[TUNNEL_POLLS] = (struct pollfd){.fd = s->wake_fd, .events = POLLIN};
+        int64_t wait_ms = tick_ms - clock_mono_ms();
+        poll(p, TUNNEL_POLLS + 1, wait_ms > 0 ? (int)wait_ms : 0);
+        if (!tunnel_polled(t, p))
+            return;
+        if (full && tunnel_has_room(t))
+            atomic_store(&s->woken, true); /* what was refused before goes now */
+    }
+    tunnel_finish(t);
+}
+
+static void destroy_websocket(void *user) {
+    struct stream *s = user;
+    s->source.destroy(s->source.user); /* nobody wakes it any more */
+    stream_discard(s);
+}
+
+enum errc stream_start_websocket(struct stream *s, struct tunnel_set *tunnels,
+                                 struct http_exchange *x, const struct stream_source *source,
+                                 struct error *err) {
+    s->source = *source;
+    atomic_store(&s->woken, true);
+    struct tunnel_source tunnel = {.run = run_websocket, .destroy = destroy_websocket, .user = s};
+    return tunnel_start(tunnels, x, UPGRADE_WEBSOCKET_NAME, &tunnel, err);
 }
 
 /* Waits for work or the tick; moves arrivals in. False: stop. */

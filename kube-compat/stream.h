@@ -32,7 +32,18 @@ MUST_CHECK enum errc stream_create(struct stream_hub *hub, struct stream **ret_s
 /* Begins the answer on x and hands it to the hub. Takes s, x and the source. */
 void stream_start(struct stream *s, struct http_exchange *x, const char *content_type,
                   const struct stream_source *source);
-void stream_discard(struct stream *s); /* instead of stream_start() */
+void stream_discard(struct stream *s); /* instead of a start that succeeds */
+
+/* For a client that asks for a WebSocket: the stream is a tunnel's (tunnel.h), whose thread pumps
+ * it; each line that is written becomes a text message, without its newline. What the client sends
+ * is read and means nothing. */
+struct tunnel_set;
+MUST_CHECK enum errc stream_create_websocket(struct stream_hub *hub, struct stream **ret_s,
+                                             struct error *err);
+/* Takes s, x and the source. An error: nothing was taken. */
+MUST_CHECK enum errc stream_start_websocket(struct stream *s, struct tunnel_set *tunnels,
+                                            struct http_exchange *x,
+                                            const struct stream_source *source, struct error *err);
 
 void stream_wake(struct stream *s); /* any thread; does not block */
 

@@ -153,7 +153,8 @@ enum errc tunnel_start(struct tunnel_set *set, struct http_exchange *x, const ch
     pthread_mutex_unlock(&set->lock);
     if (full) {
         err_set(err, ERR_EXHAUSTED,
-                "too many open connections of exec, attach and port-forward: the bound is %d",
+                "too many open connections of exec, attach, port-forward and WebSockets: the "
+                "bound is %d",
                 TUNNELS_MAX);
         err->retry_after_seconds = 1;
         return ERR_EXHAUSTED;

@@ -24,6 +24,7 @@
 #include "kube-compat/status.h"
 #include "kube-compat/stream.h"
 #include "kube-compat/table.h"
+#include "kube-compat/upgrade.h"
 
 enum {
     BOOKMARK_MS = 60000,
@@ -299,6 +300,10 @@ static void set_times(struct request *rq, struct watch *w) {
     w->next_bookmark_ms = now_ms + BOOKMARK_MS;
 }
 
+/* Browsers name one of these beside their token, and want it named in the answer; messages are text
+ * in any case. */
+static const char *const websocket_protocols[] = {"base64.binary.k8s.io", "binary.k8s.io", NULL};
+
 void watch_start(struct request *rq) {
     struct error err = ERROR_INIT;
     struct stream *s = NULL;
@@ -313,10 +318,18 @@ void watch_start(struct request *rq) {
     set_times(rq, w);
     enum errc code = filter_init(&w->filter, rq->kind, http_query(rq->x, "labelSelector"),
                                  http_query(rq->x, "fieldSelector"), &err);
+    bool websocket = upgrade_wanted(rq->x) == UPGRADE_WEBSOCKET;
+    const char *protocol;
+    if (!code && websocket)
+        code = upgrade_websocket(rq->x, websocket_protocols, true, &protocol, &err);
     if (!code)
-        code = stream_create(rq->kube->hub, &s, &err);
+        code = websocket ? stream_create_websocket(rq->kube->hub, &s, &err)
+                         : stream_create(rq->kube->hub, &s, &err);
     if (!code)
         code = open_source(rq, w, s, &err);
+    struct stream_source source = {.pump = pump, .destroy = watch_destroy, .user = w};
+    if (!code && websocket)
+        code = stream_start_websocket(s, rq->kube->tunnels, rq->x, &source, &err);
     if (code) {
         watch_destroy(w);
         if (s)
@@ -324,7 +337,8 @@ void watch_start(struct request *rq) {
         request_fail(rq, &err);
         return;
     }
-    struct stream_source source = {.pump = pump, .destroy = watch_destroy, .user = w};
+    if (websocket)
+        return;
     http_set_header(rq->x, "Cache-Control", "no-cache, private");
     stream_start(s, rq->x, "application/json", &source);
 }
