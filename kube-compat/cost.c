@@ -51,7 +51,7 @@ static uint32_t cost_of_objects(const struct request *rq, const struct kind *kin
 
 /* Answers that go on for as long as the client likes. */
 static bool is_long(const struct request *rq) {
-    static const char *const always[] = {"exec", "attach", "portforward"};
+    static const char *const always[] = {"exec", "attach", "portforward", "proxy"};
     if (!strcmp(rq->verb, "watch"))
         return true;
     for (size_t i = 0; rq->subresource && i < ARRAY_LEN(always); i++) {

@@ -29,6 +29,7 @@
 #include "kube-compat/names.h"
 #include "kube-compat/openapi.h"
 #include "kube-compat/podlog_stream.h"
+#include "kube-compat/proxy.h"
 #include "kube-compat/rbac_defaults.h"
 #include "kube-compat/resource_metrics.h"
 #include "kube-compat/rest.h"
@@ -121,6 +122,12 @@ static size_t split(struct arena *arena, const char *path, const char *segments[
     return num;
 }
 
+/* What follows a proxy in the path and the query is not ours to read. */
+static bool is_proxy(const struct request *rq) {
+    return !*rq->group && rq->subresource && !strcmp(rq->subresource, "proxy") &&
+           (!strcmp(rq->resource, "pods") || !strcmp(rq->resource, "services"));
+}
+
 /* Fills in what the segments behind the group version say. False: too many of them. */
 static bool parse_resource(struct request *rq, const char **s, size_t num) {
     if (num >= 3 && !strcmp(s[0], "namespaces") && strcmp(s[2], "status") != 0 &&
@@ -132,7 +139,7 @@ static bool parse_resource(struct request *rq, const char **s, size_t num) {
     rq->resource = s[0];
     rq->name = num > 1 ? s[1] : NULL;
     rq->subresource = num > 2 ? s[2] : NULL;
-    return num <= 3;
+    return num <= 3 || is_proxy(rq);
 }
 
 static const char *verb_of(const struct request *rq) {
@@ -221,6 +228,7 @@ static enum errc no_such_subresource(const struct request *rq, struct error *err
          "inferd adds no containers to a pod that is there: use `kubectl exec`, or a copy, "
          "`kubectl "
          "debug POD --copy-to=NAME --image=host -- COMMAND`"},
+        {"nodes", "proxy", "there is no kubelet behind a node: its pods have proxies of their own"},
         {"pods", "binding", "inferd places pods itself"},
         {"pods", "resize",
          "what a pod may use is set when it is made: change its owner's template"},
@@ -323,10 +331,14 @@ static enum errc serve_kind(struct request *rq, struct error *err) {
         json_array_append_new(rq->warnings, json_string(rq->kind->warning));
     bool reads =
         !strcmp(rq->verb, "get") || !strcmp(rq->verb, "list") || !strcmp(rq->verb, "watch");
-    enum errc code = reads ? OK : read_parameters(rq, err);
+    enum errc code = reads || is_proxy(rq) ? OK : read_parameters(rq, err);
     if (code) {
         rq->options_kind = options_kind_of(rq);
         return code;
+    }
+    if (is_proxy(rq)) {
+        (*rq->resource == 'p' ? proxy_pod : proxy_service)(rq);
+        return OK;
     }
     if (rq->subresource)
         return serve_subresource(rq, err);

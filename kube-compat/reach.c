@@ -71,43 +71,47 @@ static bool declares(const json_t *container, uint16_t port) {
     return false;
 }
 
-static enum errc dial(const struct sockaddr *address, socklen_t len, int *ret_fd,
-                      struct error *err) {
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && (!connect(fd, address, len) || errno == EINPROGRESS)) {
+static void set_unix(const char *path, struct reach_address *a) {
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+    memcpy(&a->address, &sun, sizeof(sun));
+    a->len = sizeof(sun);
+}
+
+enum errc reach_find(const struct reach *r, uint16_t port, struct reach_address *ret_address,
+                     struct error *err) {
+    const json_t *spec;
+    struct running found;
+    enum errc rc =
+        err_set(err, ERR_NOT_FOUND, "pod \"%s\" does not run", object_name(r->pod->json));
+    for (size_t at = 0; rc && next_running(r, &at, &spec, &found); running_deinit(&found)) {
+        if (!found.uds_path) {
+            rc = listener_find(found.user, port, &ret_address->address, &ret_address->len, err);
+        } else if (!declares(spec, port)) {
+            rc = err_set(err, ERR_NOT_FOUND,
+                         "the replica serves on the port that its pod declares, and that is not %u",
+                         port);
+        } else {
+            set_unix(found.uds_path, ret_address);
+            rc = OK;
+        }
+    }
+    return rc;
+}
+
+enum errc reach_connect(const struct reach *r, uint16_t port, int *ret_fd, struct error *err) {
+    struct reach_address a = {0};
+    if (reach_find(r, port, &a, err))
+        return err->code;
+    int fd = socket(a.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 &&
+        (!connect(fd, (const struct sockaddr *)&a.address, a.len) || errno == EINPROGRESS)) {
         *ret_fd = fd;
         return OK;
     }
     enum errc rc = err_errno(err, "connect to the pod");
     if (fd >= 0)
         close(fd);
-    return rc;
-}
-
-static enum errc dial_unix(const char *path, int *ret_fd, struct error *err) {
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
-    return dial((const struct sockaddr *)&sun, sizeof(sun), ret_fd, err);
-}
-
-enum errc reach_connect(const struct reach *r, uint16_t port, int *ret_fd, struct error *err) {
-    const json_t *spec;
-    struct running found;
-    enum errc rc =
-        err_set(err, ERR_NOT_FOUND, "pod \"%s\" does not run", object_name(r->pod->json));
-    for (size_t at = 0; rc && next_running(r, &at, &spec, &found); running_deinit(&found)) {
-        struct sockaddr_storage address;
-        socklen_t len;
-        if (found.uds_path && declares(spec, port))
-            rc = dial_unix(found.uds_path, ret_fd, err);
-        else if (found.uds_path)
-            rc = err_set(err, ERR_NOT_FOUND,
-                         "the replica serves on the port that its pod declares, "
-                         "and that is not %u",
-                         port);
-        else if (!(rc = listener_find(found.user, port, &address, &len, err)))
-            rc = dial((const struct sockaddr *)&address, len, ret_fd, err);
-    }
     return rc;
 }
 

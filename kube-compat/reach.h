@@ -2,6 +2,8 @@
 #ifndef KUBE_COMPAT_REACH_H
 #define KUBE_COMPAT_REACH_H
 
+#include <sys/socket.h>
+
 #include "core/store.h"
 #include "kube-compat/request.h"
 
@@ -14,9 +16,16 @@ MUST_CHECK enum errc reach_create(struct running_table *running, struct store_ob
 void reach_destroy(struct reach *r);
 DEFINE_AUTO(reach, reach_destroy)
 
-/* A replica serves HTTP on the port that its pod declares, which is a Unix socket here; a host pod
- * is reached where a process of its user listens. Gives a non-blocking socket that may still be
- * connecting. ERR_NOT_FOUND: nothing of the pod is on this port. */
+/* Where a port of the pod is: a replica serves HTTP on the port that its pod declares, which is a
+ * Unix socket here; a host pod is reached where a process of its user listens. ERR_NOT_FOUND:
+ * nothing of the pod is on this port. */
+struct reach_address {
+    struct sockaddr_storage address;
+    socklen_t len;
+};
+MUST_CHECK enum errc reach_find(const struct reach *r, uint16_t port,
+                                struct reach_address *ret_address, struct error *err);
+/* Finds it, and gives a non-blocking socket that may still be connecting. */
 MUST_CHECK enum errc reach_connect(const struct reach *r, uint16_t port, int *ret_fd,
                                    struct error *err);
 /* The port in "8080" or a container port's name; 0: there is none. NULL or "": the first declared.

@@ -99,7 +99,8 @@ static void release(struct tunnel *t) {
     if (t->fd >= 0)
         close(t->fd);
     t->fd = -1;
-    http_upgrade_end(steal(t->x));
+    if (!t->plain)
+        http_upgrade_end(steal(t->x));
 }
 
 static void *run(void *user) {
@@ -119,17 +120,8 @@ static void give_up(struct tunnel *t) {
     tunnel_free(t);
 }
 
-/* In a thread of the HTTP server, or in tunnel_start(). */
-static void on_upgraded(struct http_exchange *x, int fd, const void *early, size_t early_len,
-                        void *user) {
-    struct tunnel *t = user;
+static int start_thread(struct tunnel *t) {
     struct tunnel_set *set = t->set;
-    t->fd = fd;
-    if (fd < 0) {
-        give_up(t);
-        return;
-    }
-    buf_append(&t->early, early, early_len);
     pthread_mutex_lock(&set->lock);
     int rc = pthread_create(&t->thread, NULL, run, t);
     if (!rc) {
@@ -137,14 +129,30 @@ static void on_upgraded(struct http_exchange *x, int fd, const void *early, size
         set->tunnels = t;
     }
     pthread_mutex_unlock(&set->lock);
+    return rc;
+}
+
+/* In a thread of the HTTP server, or in tunnel_start(). */
+static void on_upgraded(struct http_exchange *x, int fd, const void *early, size_t early_len,
+                        void *user) {
+    struct tunnel *t = user;
+    t->fd = fd;
+    if (fd < 0) {
+        give_up(t);
+        return;
+    }
+    buf_append(&t->early, early, early_len);
+    int rc = start_thread(t);
     if (!rc)
         return;
     log_warn("cannot start a tunnel's thread", "errno=%d", rc);
     give_up(t);
 }
 
-enum errc tunnel_start(struct tunnel_set *set, struct http_exchange *x, const char *protocol,
-                       const struct tunnel_source *source, struct error *err) {
+/* Gives a tunnel that counts. */
+static enum errc create(struct tunnel_set *set, struct http_exchange *x,
+                        const struct tunnel_source *source, struct tunnel **ret_t,
+                        struct error *err) {
     reap(set);
     pthread_mutex_lock(&set->lock);
     bool full = set->num >= TUNNELS_MAX;
@@ -153,8 +161,8 @@ enum errc tunnel_start(struct tunnel_set *set, struct http_exchange *x, const ch
     pthread_mutex_unlock(&set->lock);
     if (full) {
         err_set(err, ERR_EXHAUSTED,
-                "too many open connections of exec, attach, port-forward and WebSockets: the "
-                "bound is %d",
+                "too many open connections of exec, attach, port-forward, proxies and WebSockets: "
+                "the bound is %d",
                 TUNNELS_MAX);
         err->retry_after_seconds = 1;
         return ERR_EXHAUSTED;
@@ -167,8 +175,31 @@ enum errc tunnel_start(struct tunnel_set *set, struct http_exchange *x, const ch
     t->user = source->user;
     t->fd = -1;
     t->stop_fd = set->stop_fd;
+    *ret_t = t;
+    return OK;
+}
+
+enum errc tunnel_start(struct tunnel_set *set, struct http_exchange *x, const char *protocol,
+                       const struct tunnel_source *source, struct error *err) {
+    struct tunnel *t;
+    if (create(set, x, source, &t, err))
+        return err->code;
     http_upgrade(x, protocol, on_upgraded, t);
     return OK;
+}
+
+enum errc tunnel_start_plain(struct tunnel_set *set, struct http_exchange *x,
+                             const struct tunnel_source *source, struct error *err) {
+    struct tunnel *t;
+    if (create(set, x, source, &t, err))
+        return err->code;
+    t->plain = true;
+    errno = start_thread(t);
+    if (!errno)
+        return OK;
+    count_off(set, t);
+    tunnel_free(t);
+    return err_errno(err, "start a thread");
 }
 
 /* ---- on the tunnel's thread ---- */

@@ -38,6 +38,7 @@ struct tunnel {
     pthread_t thread;
     atomic_bool ended; /* the thread does nothing more */
     struct http_exchange *x;
+    bool plain; /* x stays HTTP: run() answers it */
     void (*run)(struct tunnel *t, void *user);
     void (*destroy)(void *user);
     void *user;
@@ -63,6 +64,11 @@ struct tunnel_source {
 MUST_CHECK enum errc tunnel_start(struct tunnel_set *set, struct http_exchange *x,
                                   const char *protocol, const struct tunnel_source *source,
                                   struct error *err);
+
+/* The same thread for an exchange that stays HTTP and takes long: run() answers t->x, exactly once,
+ * and has no t->fd. */
+MUST_CHECK enum errc tunnel_start_plain(struct tunnel_set *set, struct http_exchange *x,
+                                        const struct tunnel_source *source, struct error *err);
 
 /* ---- on the tunnel's thread ---- */
 

@@ -2,6 +2,7 @@
 """Connections that leave HTTP, with every real kubectl that is to be had: exec, its terminal, its exit
 codes, cp both ways, attach; who is refused; and that nothing is left when a client vanishes."""
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -34,6 +35,12 @@ def kubectls():
     if not chosen:
         skip("no kubectl of " + ", ".join(VERSIONS))
     return chosen
+
+
+def two_kubectls():
+    """The oldest, which speaks SPDY, and the newest, which speaks WebSocket."""
+    chosen = list(kubectls().items())
+    return dict(chosen[:1] + chosen[-1:])
 
 
 def host_pod(name, script, **spec):
@@ -109,7 +116,7 @@ def files_are_copied_both_ways(program):
         start_pod(d, "shell")
         data = os.urandom(FILE_BYTES)
         (d.home / "there").write_bytes(data)
-        for version, kubectl in kubectls().items():
+        for version, kubectl in two_kubectls().items():
             back = d.home / f"back-{version}"
             d.run(kubectl, "cp", d.home / "there", f"shell:here-{version}")
             d.run(kubectl, "cp", f"shell:here-{version}", back)
@@ -165,7 +172,7 @@ class Terminal:
 def a_terminal_is_one(program):
     with daemon(program) as d:
         start_pod(d, "shell")
-        for version, kubectl in kubectls().items():
+        for version, kubectl in two_kubectls().items():
             terminal = Terminal([kubectl, "exec", "-it", "shell", "--", "sh", "-c",
                                  "tty >/dev/null && echo is-$TERM; echo rea''dy; exec sh"], d.environment(), 31, 97)
             terminal.read_until("is-xterm")
@@ -194,7 +201,7 @@ def nothing_is_left_of_clients_that_vanish(program):
         d.kubectl("exec", "shell", "--", "true")
         wait_for("no tunnel", lambda: not tunnels(d))
         before = descriptors(d)
-        for version, kubectl in kubectls().items():
+        for version, kubectl in two_kubectls().items():
             marker = f"vanishing-{version}"
             commands = [["exec", "-i", "shell", "--", "sh", "-c", "cat", marker],  # waits for input
                         ["exec", "shell", "--", "sh", "-c", "sleep 1000 & wait", marker],  # has children
@@ -235,8 +242,7 @@ def what_is_not_to_be_reached_is_refused(program):
         d.kubectl("create", "role", "enters", "--verb=get,create", "--resource=pods,pods/exec")
         d.kubectl("create", "rolebinding", "enters", "--role=enters", "--user=bob")
         (d.home / "file").write_text("x")
-        chosen = list(kubectls().items())
-        for version, kubectl in chosen[:1] + chosen[-1:]:
+        for version, kubectl in two_kubectls().items():
             for command in (["exec", "replica", "--", "true"], ["attach", "replica"], ["cp", d.home / "file", "replica:x"]):
                 refused = d.run(kubectl, *command, check=False)
                 assert refused.returncode and "is an inference replica of inferd" in refused.stderr, (version, refused)
@@ -279,8 +285,7 @@ def start_web(d):
     port = free_port()
     pod = host_pod("web", "")["spec"]
     pod["containers"][0].update(command=["python3", "-c", WEB, str(port)],
-                                ports=[{"name": "http", "containerPort": port}],
-                                readinessProbe={"tcpSocket": {"port": port}, "periodSeconds": 1})
+                                ports=[{"name": "http", "containerPort": port}])
     d.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
              "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
                       "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}})
@@ -357,6 +362,59 @@ def ports_are_forwarded(program):
         wait_for("the descriptors to be closed", lambda: descriptors(d) <= before)
 
 
+def requests_are_proxied(program):
+    with daemon(program) as d:
+        port = start_web(d)
+        d.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "named"},
+                 "spec": {"selector": {"app": "web"},
+                          "ports": [{"name": "http", "port": 80, "targetPort": "http"}, {"name": "no", "port": 81}]}})
+        d.apply(inference_service("demo", "embedded://demo-chat"))
+        d.wait_ready("demo")
+        pod = d.get("pods", "-l", "app=web")["items"][0]["metadata"]["name"]
+        before = descriptors(d)
+        core = "/api/v1/namespaces/default"
+
+        def raw(path, *how, **keywords):
+            done = d.kubectl(*(how or ("get",)), "--raw", core + path, check=False, **keywords)
+            return done.stdout if not done.returncode else done.stderr
+        for base in ("services/web", "services/web:80", "services/http:named:http", "services/named:80", f"pods/{pod}",
+                     f"pods/{pod}:http", f"pods/http:{pod}:{port}"):
+            said = raw(f"/{base}/proxy/a/b%2Fc?d=e%20f&dryRun=mine&watch=true")
+            assert re.fullmatch(r"GET /a/b(%2F|/)c\?d=e(%20|\+)f&dryRun=mine&watch=true 0 None", said), (base, said)
+        assert raw(f"/pods/{pod}/proxy") == "GET / 0 None"
+        assert len(raw("/services/web/proxy/20000000")) == 20000000
+        body = '{"n": "' + "x" * 100000 + '"}'
+        assert raw("/services/web/proxy/post", "create", "-f", "-", stdin=body) == f"POST /post {len(body)} None"
+        assert raw("/services/web/proxy/gone", "delete") == "DELETE /gone 0 None"
+        assert '"id":"demo"' in raw("/services/demo-predictor:80/proxy/v1/models")
+        for base, why in (("services/named", "no endpoints available"), ("services/none", "not found"),
+                          (f"pods/{pod}:1", "no process of the pod listens on port 1"),
+                          (f"pods/{pod}:{d.kube.rpartition(':')[2]}", "no process of the pod listens"),
+                          (f"pods/https:{pod}:http", "by http here"), (f"pods/{pod}:none", "has no port")):
+            assert why in raw(f"/{base}/proxy/"), (base, raw(f"/{base}/proxy/"))
+        node = d.get("nodes")["items"][0]["metadata"]["name"]
+        assert "no kubelet" in d.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/", check=False).stderr
+        denied = d.kubectl("--as=bob", "get", "--raw", core + "/services/web/proxy/", check=False).stderr
+        assert 'cannot get resource "services/proxy"' in denied, denied
+        # Through kubectl proxy, as curl and browsers do it; a client that leaves in the middle.
+        proxy = subprocess.Popen(["kubectl", "proxy", "--port=0"], env=d.environment(), stdout=subprocess.PIPE, text=True)
+        base = "http://" + re.search(r"127\.0\.0\.1:\d+", proxy.stdout.readline())[0] + core
+        request = urllib.request.Request(base + "/services/web/proxy/x", headers={"X-Mine": "here"})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            assert answer.read() == b"GET /x 0 here" and answer.headers["X-Yours"] == "too"
+        events = urllib.request.Request(base + "/services/demo-predictor:80/proxy/v1/completions", headers={"Content-Type": "application/json"},
+                                        data=json.dumps({"model": "demo", "prompt": "a", "max_tokens": 8, "stream": True}).encode())
+        with urllib.request.urlopen(events, timeout=PATIENCE) as answer:
+            assert answer.read().rstrip().endswith(b"data: [DONE]")
+        with urllib.request.urlopen(base + "/services/web/proxy/500000000", timeout=PATIENCE) as answer:
+            assert answer.read(1 << 20)
+        proxy.kill()
+        proxy.wait()
+        proxy.stdout.close()
+        wait_for("the tunnels to end", lambda: not tunnels(d))
+        wait_for("the descriptors to be closed", lambda: descriptors(d) <= before)
+
+
 if __name__ == "__main__":
     run_tests(commands_run_beside_the_container, files_are_copied_both_ways, a_terminal_is_one, ports_are_forwarded,
-              nothing_is_left_of_clients_that_vanish, what_is_not_to_be_reached_is_refused)
+              requests_are_proxied, nothing_is_left_of_clients_that_vanish, what_is_not_to_be_reached_is_refused)
