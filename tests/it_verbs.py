@@ -518,7 +518,51 @@ def bodies_may_leave_things_out(d, api):
     api.expect(200, "DELETE", CM + "/b2")
 
 
-SECTIONS = (scale_can_be_applied, one_manager_has_one_set_whatever_the_version,
+def every_kind_is_read_alike(d, api):
+    """Lists, watches, Tables, partial metadata and the field selector metadata.name, for all that discovery names."""
+    kinds = []
+    for group_version in ["api/v1"] + [f"apis/{v['groupVersion']}" for g in api.expect(200, "GET", "/apis")["groups"] for v in g["versions"]]:
+        found = api.expect(200, "GET", "/" + group_version)
+        assert found["kind"] == "APIResourceList" and found["resources"], found
+        kinds += [(group_version, r) for r in found["resources"] if "list" in r["verbs"] and "/" not in r["name"]]
+    assert len(kinds) > 40, len(kinds)
+    watches = []
+    for group_version, r in kinds:
+        paths = [f"/{group_version}/{r['name']}"]
+        if r["namespaced"]:
+            paths.append(f"/{group_version}/namespaces/default/{r['name']}")
+        for path in paths:
+            for accept, kind in (("application/json", None), ("application/json;as=Table;v=v1;g=meta.k8s.io", "Table"),
+                                 ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", "PartialObjectMetadataList")):
+                status, headers, text = api.raw("GET", path + "?limit=500", None, {"Accept": accept})
+                assert status == 200 and headers["Content-Type"] == "application/json", (path, accept, status, text)
+                answer = json.loads(text)
+                measured = "metrics.k8s.io" in path  # nothing of it is stored, as in Kubernetes
+                version = answer["metadata"].get("resourceVersion", "1" if measured else "")
+                assert version.isdigit() and version[0] != "0", (path, answer["metadata"])
+                assert answer["kind"] == (kind or r["kind"] + "List"), (path, answer["kind"])
+                for item in answer.get("items", []):
+                    assert measured or item["metadata"]["uid"], (path, item)
+            none = api.expect(200, "GET", path + "?fieldSelector=metadata.name%3Dno-such-name")
+            assert none["items"] == [], (path, none)
+        name = f"{paths[-1]}/no-such-name"
+        answer = api.expect(404, "GET", name)
+        assert answer["reason"] == "NotFound" and answer["details"]["name"] == "no-such-name" and answer["details"]["kind"] == r["name"], answer
+        if "watch" in r["verbs"]:
+            watches.append(f"{paths[0]}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3Dno-such-name")
+    open_watches = []
+    for path in watches:  # all at once: each lasts a second
+        connection = api.connect()
+        connection.request("GET", path, headers=api.head({}))
+        open_watches.append((path, connection))
+    for path, connection in open_watches:
+        answer = connection.getresponse()
+        events = [json.loads(line) for line in answer.read().splitlines()]
+        assert answer.status == 200 and [e["type"] for e in events] == ["BOOKMARK"], (path, answer.status, events)
+        connection.close()
+
+
+SECTIONS = (every_kind_is_read_alike, scale_can_be_applied, one_manager_has_one_set_whatever_the_version,
             watch_starts_and_ends, watch_shows_what_matches, collections_are_deleted_as_selected, preconditions_and_finalizers,
             owners_take_their_dependents_along, namespaces_can_be_finalized, quotas_are_asked_on_update, dry_runs_leave_nothing, methods_that_are_not_there, forms_that_nobody_reads,
             sizes_have_bounds, booleans_are_as_kubernetes_reads_them, bodies_may_leave_things_out)
