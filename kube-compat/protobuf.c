@@ -200,13 +200,13 @@ static json_t *extra_of(struct bytes b) {
     return list;
 }
 
-/* FieldsV1{1 Raw}: JSON text. */
+/* FieldsV1{1 Raw}, JSON{1 raw}: JSON text. */
 static json_t *raw_json_of(struct bytes b) {
     struct field f;
     while (b.at < b.end && next_field(&b, &f)) {
         if (f.number == 1 && f.wire == 2) {
-            json_t *v =
-                json_loadb((const char *)f.bytes.at, (size_t)(f.bytes.end - f.bytes.at), 0, NULL);
+            json_t *v = json_loadb((const char *)f.bytes.at, (size_t)(f.bytes.end - f.bytes.at),
+                                   JSON_DECODE_ANY, NULL);
             return v ? v : json_null();
         }
     }
@@ -240,7 +240,8 @@ static enum errc value_of(struct decoder *d, const struct schema *s, const struc
     else if (s->type == SCHEMA_NUMBER && f->wire == 1) {
         double number;
         memcpy(&number, &f->value, sizeof(number));
-        *ret = json_real(number);
+        bool whole = number >= -0x1p53 && number <= 0x1p53 && number == (double)(int64_t)number;
+        *ret = whole ? json_integer((json_int_t)number) : json_real(number);
     } else if (s->type == SCHEMA_STRING && f->wire == 2) {
         size_t len = (size_t)(f->bytes.end - f->bytes.at);
         if (!len && !keep_zero)
@@ -293,10 +294,57 @@ static json_t *member(json_t *o, const char *name, json_t *(*make)(void)) {
     return m;
 }
 
-static enum errc field_into(struct decoder *d, const struct schema_property *p,
-                            const struct field *f, json_t *o) {
+/* JSONSchemaPropsOrBool{1 allows, 2 schema}, JSONSchemaPropsOrArray{1 schema, 2 jSONSchemas*}; `s`
+ * is the type of the schemas. */
+static enum errc either_into(struct decoder *d, const struct schema *s, bool or_bool,
+                             struct bytes b, json_t **ret) {
+    json_t *value = or_bool ? json_false() : NULL;
+    enum errc code = OK;
+    struct field f;
+    while (!code && b.at < b.end) {
+        if (!next_field(&b, &f)) {
+            code = broken(d->err, "a schema or something else");
+            break;
+        }
+        if (or_bool && f.number == 1 && f.wire == 0) {
+            if (!json_is_object(value)) /* a schema says more */
+                value = json_boolean(f.value);
+            continue;
+        }
+        if (f.wire != 2 || f.number > 2)
+            continue;
+        json_t *schema = json_object();
+        code = message_into(d, s, f.bytes, schema);
+        if (!or_bool && f.number == 2) {
+            if (!json_is_array(value)) {
+                json_decref(value);
+                value = json_array();
+            }
+            json_array_append_new(value, schema);
+        } else {
+            json_decref(value);
+            value = schema;
+        }
+    }
+    if (code) {
+        json_decref(value);
+        return code;
+    }
+    *ret = value ? value : json_object();
+    return OK;
+}
+
+/* owner: whose field it is. */
+static enum errc field_into(struct decoder *d, const struct schema *owner,
+                            const struct schema_property *p, const struct field *f, json_t *o) {
     const struct schema *s = p->schema;
     json_t *value;
+    if (s->format == SCHEMA_OR_BOOL || s->format == SCHEMA_OR_LIST) {
+        if (f->wire != 2)
+            return broken(d->err, p->name);
+        enum errc code = either_into(d, owner, s->format == SCHEMA_OR_BOOL, f->bytes, &value);
+        return code ? code : json_object_set_new(o, p->name, value) ? broken(d->err, p->name) : OK;
+    }
     if (s->type == SCHEMA_ARRAY && s->format != SCHEMA_EXTRA) {
         enum errc code = value_of(d, s->items, f, true, &value);
         if (!code)
@@ -334,7 +382,7 @@ static enum errc message_into(struct decoder *d, const struct schema *s, struct 
                 p = &s->properties[i];
         }
         if (p) {
-            code = field_into(d, p, &f, o);
+            code = field_into(d, s, p, &f, o);
             continue;
         }
         for (uint32_t i = 0; i < s->num_inlines; i++) {

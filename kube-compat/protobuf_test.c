@@ -86,6 +86,23 @@ static void bodies_of_kubectl(void **state) {
          "\"labels\":{\"app\":\"d1\"}},\"spec\":{\"replicas\":0,\"selector\":{\"matchLabels\":"
          "{\"app\":\"d1\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"d1\"}},\"spec\":"
          "{\"containers\":[{\"name\":\"i\",\"image\":\"i\"}]}}}}"},
+        {"apiextensions.v1.CustomResourceDefinition",
+         "azhzAAozChdhcGlleHRlbnNpb25zLms4cy5pby92MRIYQ3VzdG9tUmVzb3VyY2VEZWZpbml0aW9uEtMC"
+         "CgcKBWEuYi5jEscCCgNiLmMaCgoBYRIAIgFBKgAiB0NsdXN0ZXI6qAIKAnYxEAAYASKbAgqYAgoAEgAi"
+         "ACoGb2JqZWN0MgA6AFAAYAB6AJABAOoBWgoBbBJVCgASACIAKgVhcnJheTIAOgBQAGAAegCQAQDCAS8K"
+         "LQoAEgAiACoGbnVtYmVyMgA6AEkAAAAAAAAEQFAAYAB6AJABAKgCALgCAMACAKgCALgCAMACAOoBLgoB"
+         "bRIpCgASACIAKgZvYmplY3QyADoAUABgAHoAkAEA8gECCAGoAgC4AgDAAgDqAWMKAW4SXgoAEgAiACoG"
+         "b2JqZWN0MgA6AFAAYAB6AJABAPIBNwgBEjMKABIAIgAqB2ludGVnZXIyADoAQgMKATVQAFkAAAAAAAAA"
+         "AGAAegCQAQCoAgC4AgDAAgCoAgC4AgDAAgCoAgC4AgDAAgA4AFAA",
+         "{\"kind\":\"CustomResourceDefinition\",\"apiVersion\":\"apiextensio"
+         "ns.k8s.io/v1\",\"metadata\":{\"name\":\"a.b.c\"},\"spec\":{\"group\":\"b"
+         ".c\",\"scope\":\"Cluster\",\"names\":{\"plural\":\"a\",\"kind\":\"A\"},\"ver"
+         "sions\":[{\"name\":\"v1\",\"served\":false,\"storage\":true,\"schema\":"
+         "{\"openAPIV3Schema\":{\"type\":\"object\",\"properties\":{\"l\":{\"type"
+         "\":\"array\",\"items\":{\"type\":\"number\",\"maximum\":2.5}},\"m\":{\"typ"
+         "e\":\"object\",\"additionalProperties\":true},\"n\":{\"type\":\"object"
+         "\",\"additionalProperties\":{\"type\":\"integer\",\"default\":5,\"mini"
+         "mum\":0}}}}}}]}}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTO_BUF body = BUF_INIT;

@@ -33,6 +33,8 @@ enum schema_format {
     SCHEMA_DATE,     /* "2006-01-02" */
     SCHEMA_DURATION, /* "1h30m" */
     SCHEMA_DOUBLE,   /* a number of eight bytes; users' schemas say number alone */
+    SCHEMA_OR_BOOL,  /* a schema, or true or false; in JSONSchemaProps, as the next */
+    SCHEMA_OR_LIST,  /* a schema, or a list of schemas */
     SCHEMA_EXTRA,    /* an array of strings that protobuf wraps in a message */
 };
 

@@ -6,11 +6,12 @@
  *     6 ports []ContainerPort merge=containerPort keys=containerPort,protocol
  *     2 ~volumeSource VolumeSource               ~: the fields stand in this object itself
  *
- * Types: string bool int32 int64 double bytes any quantity intstr time microtime extra, or a named
- * one, looked up in the type's own package first; []T is a list, {}T a map; a trailing ? marks a
- * pointer in the type's source: protobuf sends it only when it is set, so its zero means something.
- * Attributes: required, enum=A|B, min=N, max=N, and how patches merge a list: merge=KEY, set (of
- * scalars), retainKeys, keys=A,B (server-side apply), atomic.
+ * Types: string bool int32 int64 double bytes any quantity intstr time microtime extra,
+ * schemaOrBool and schemaOrList (open in JSON; in protobuf they hold messages of their owner's
+ * type), or a named one, looked up in the type's own package first; []T is a list, {}T a map; a
+ * trailing ? marks a pointer in the type's source: protobuf sends it only when it is set, so its
+ * zero means something. Attributes: required, enum=A|B, min=N, max=N, and how patches merge a list:
+ * merge=KEY, set (of scalars), retainKeys, keys=A,B (server-side apply), atomic.
  *
  * A field that a type declares itself hides one of that name that it inlines, and inlining drops
  * `required`: whether a PodSpec needs containers is for its owner to say.
@@ -62,6 +63,8 @@ static const struct {
     {"double", {.type = SCHEMA_NUMBER, .format = SCHEMA_DOUBLE}},
     {"bytes", {.type = SCHEMA_STRING, .format = SCHEMA_BYTES}},
     {"any", {.type = SCHEMA_ANY}},
+    {"schemaOrBool", {.type = SCHEMA_ANY, .format = SCHEMA_OR_BOOL}},
+    {"schemaOrList", {.type = SCHEMA_ANY, .format = SCHEMA_OR_LIST}},
     {"quantity", {.type = SCHEMA_STRING, .format = SCHEMA_QUANTITY}},
     {"intstr", {.type = SCHEMA_STRING, .format = SCHEMA_INT_OR_STRING}},
     {"time", {.type = SCHEMA_STRING, .format = SCHEMA_TIME}},
