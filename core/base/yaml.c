@@ -429,7 +429,7 @@ static bool needs_quotes(const char *s) {
     if (strchr("-?:,[]{}#&*!|>'\"%@`= \t.", s[0]) || isdigit((unsigned char)s[0]) || s[0] == '+')
         return true;
     size_t len = strlen(s);
-    if (s[len - 1] == ' ' || s[len - 1] == ':')
+    if (s[len - 1] == ' ' || s[len - 1] == ':' || !strcmp(s, "<<")) /* bare, it merges a mapping */
         return true;
     for (const char *p = s; *p; p++) {
         if ((*p == '#' && p[-1] == ' ') || (*p == ':' && p[1] == ' ') || unprintable(p))

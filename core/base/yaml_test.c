@@ -93,7 +93,7 @@ static void what_is_written_reads_back_the_same(void **state) {
         "\"null\",\"x #y\",\"trailing \"],"
         "\"u\":[\"a\\u0085b\",\"\\u2028\",\"\\ufeffx\",\"\\u007f\",\"\\ud83d\\ude00 \\\"\\\\\"],"
         "\"n\":[1,1.5,true,null,-9223372036854775808],\"e\":{},\"l\":[],"
-        "\"d\":[{\"a\":1,\"b\":[{\"c\":[[1],[2]]}]}]}";
+        "\"<<\":\"no merge\",\"d\":[{\"a\":1,\"b\":[{\"c\":[[1],[2]]}]}]}";
     json_t *doc = json_loads(json, 0, NULL);
     AUTO_BUF text = BUF_INIT;
     yaml_emit(doc, &text);
