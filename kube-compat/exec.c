@@ -25,7 +25,8 @@ enum {
     INPUT_BYTES_MAX = 256 << 10, /* for the command; then the client is not read */
     OPEN_MS = 30000,             /* for a client to open its channels */
     RESIZE_BYTES_MAX = 256,
-    END_OF_INPUT = 4, /* Ctrl-D, which a terminal has instead of an end */
+    PIPE_BYTES_MAX = 1 << 20, /* the most that a pipe holds, if nobody raised the system's bound */
+    END_OF_INPUT = 4,         /* Ctrl-D, which a terminal has instead of an end */
 };
 
 struct exec_tunnel {
@@ -219,12 +220,14 @@ static void write_input(struct exec_tunnel *e) {
     }
 }
 
-/* Copies what the command has written, while there is room (or all of it). False: its end. */
+/* Copies what the command has written, while there is room, or what is left of it when it has ended
+ * (bounded: what has left its group may go on writing). False: its end. */
 static bool copy_output(struct tunnel *t, struct exec_tunnel *e, int fd, enum channel channel,
-                        bool all) {
+                        bool left) {
     bool wanted = channel == CHANNEL_STDOUT ? e->wish.stdout_open : e->wish.stderr_open;
     char data[TUNNEL_READ_BYTES_MAX];
-    while (all || tunnel_has_room(t)) {
+    size_t copied = 0;
+    while (left ? copied < PIPE_BYTES_MAX : tunnel_has_room(t)) {
         ssize_t n = read(fd, data, sizeof(data));
         if (n < 0 && errno == EINTR)
             continue;
@@ -232,17 +235,18 @@ static bool copy_output(struct tunnel *t, struct exec_tunnel *e, int fd, enum ch
             return true;
         if (n <= 0) /* EIO: nobody has the terminal open any more */
             return false;
+        copied += (size_t)n;
         if (wanted)
             e->channels->ops->write(e->channels, &t->out, channel, data, (size_t)n);
     }
     return true;
 }
 
-static void copy_outputs(struct tunnel *t, struct exec_tunnel *e, bool all) {
+static void copy_outputs(struct tunnel *t, struct exec_tunnel *e, bool left) {
     int *fds[] = {&e->exec.stdout_fd, &e->exec.stderr_fd};
     static const enum channel channels[] = {CHANNEL_STDOUT, CHANNEL_STDERR};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
-        if (*fds[i] < 0 || copy_output(t, e, *fds[i], channels[i], all))
+        if (*fds[i] < 0 || copy_output(t, e, *fds[i], channels[i], left))
             continue;
         close(*fds[i]);
         *fds[i] = -1;

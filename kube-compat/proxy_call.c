@@ -26,6 +26,7 @@ enum {
     HEAD_BYTES_MAX = 32 << 10, /* of the pod's answer */
     CONNECT_MS = 10000,
     WAIT_MS = 1000,
+    LENGTH_DIGITS_MAX = 18,
 };
 
 struct proxied {
@@ -36,6 +37,8 @@ struct proxied {
     char *prefix; /* for Location headers */
     char *type;   /* Content-Type of the answer */
     size_t head_bytes;
+    int64_t length; /* Content-Length of the answer; -1: none */
+    bool chunked;
     int status;   /* of the answer; 0: its head is not complete */
     bool no_body; /* HEAD, 204, 304 */
     bool begun;   /* the exchange's stream has */
@@ -107,8 +110,11 @@ static void set_location(struct proxied *p, const char *value) {
 
 static void take_header(struct proxied *p, const char *name, size_t name_len, const char *value) {
     AUTO_FREE char *text = mem_strndup(name, name_len);
-    if (!strcasecmp(text, "Content-Length") && !p->no_body)
-        http_set_stream_length(p->x, strtoull(value, NULL, 10));
+    if (!strcasecmp(text, "Transfer-Encoding"))
+        p->chunked = true;
+    else if (!strcasecmp(text, "Content-Length") && *value && strlen(value) <= LENGTH_DIGITS_MAX &&
+             strspn(value, "0123456789") == strlen(value))
+        p->length = strtoll(value, NULL, 10);
     else if (!strcasecmp(text, "Content-Type")) {
         free(p->type);
         p->type = mem_strdup(value);
@@ -163,6 +169,8 @@ static size_t on_header(char *line, size_t size, size_t num, void *user) {
 static void begin_stream(struct proxied *p) {
     struct http_stream_callbacks cb = {.on_gone = on_gone, .on_drained = on_drained, .user = p};
     p->begun = true;
+    if (p->length >= 0 && !p->chunked) /* which counts when both are said */
+        http_set_stream_length(p->x, (uint64_t)p->length);
     http_stream_begin(p->x, p->status, p->type, &cb);
 }
 
@@ -311,6 +319,7 @@ enum errc proxy_call_start(struct tunnel_set *tunnels, struct http_exchange *x,
     pthread_once(&once, init_library);
     struct proxied *p = mem_alloc(sizeof(*p));
     p->x = x;
+    p->length = -1;
     p->prefix = mem_strdup(call->prefix);
     p->multi = curl_multi_init();
     p->easy = curl_easy_init();

@@ -46,6 +46,11 @@ static void answer_as_asked(int fd) {
         say(fd, "HTTP/1.1 200 Fine\r\nContent-Type: text/x\r\nTransfer-Encoding: chunked\r\n"
                 "X-Two: a\r\nX-Two: b\r\nConnection: x-secret\r\n\r\n5\r\nhello\r\n7\r\n, "
                 "world\r\n0\r\n\r\n");
+    else if (strstr(heard, "/both"))
+        say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: "
+                "chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    else if (strstr(heard, "/endless"))
+        say(fd, "HTTP/1.0 200 OK\r\n\r\nto the end");
     else if (strstr(heard, "/continue"))
         say(fd, "HTTP/1.1 100 Continue\r\nX-Not: mine\r\n\r\nHTTP/1.1 201 Made\r\nContent-Length: "
                 "2\r\n\r\nok");
@@ -220,6 +225,8 @@ static void answers_of_every_kind_come_back(void **state) {
           "Location: /api/v1/namespaces/default/services/web/proxy/elsewhere?x\r\n"},
          NULL},
         {"GET", "/away", {"HTTP/1.1 302 ", "Location: http://example.com/\r\n"}, NULL},
+        {"GET", "/both", {"HTTP/1.1 200 ", "hello"}, "Content-Length"},
+        {"GET", "/endless", {"HTTP/1.1 200 ", "to the end"}, "Content-Length"},
         {"DELETE", "/nothing", {"HTTP/1.1 204 ", "X-Left: over\r\n"}, NULL},
         {"HEAD", "/head", {"HTTP/1.1 200 ", "X-Head: yes\r\n"}, "hello"},
         {"GET",

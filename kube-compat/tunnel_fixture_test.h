@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -47,6 +48,7 @@ static void put_pod(const char *name, const char *image) {
 
 static int start(void **state) {
     struct error err = ERROR_INIT;
+    signal(SIGPIPE, SIG_IGN); /* as the daemon has it */
     snprintf(env.dir, sizeof(env.dir), "/tmp/exec-test-XXXXXX");
     assert_non_null(mkdtemp(env.dir));
     AUTO_FREE char *db = mem_printf("%s/state.db", env.dir);

@@ -23,17 +23,19 @@ from kubectl_matrix import gather
 
 # One of each way to speak: SPDY only, WebSocket with SPDY behind it, both in their newest form.
 VERSIONS = ["1.20", "1.28", "1.30", "1.32"]
-FILE_BYTES = 20 << 20
+SANITIZED = bool(os.environ.get("INFERD_SANITIZE"))  # such a daemon is slow: fewer versions, a smaller file
+FILE_BYTES = 2 << 20 if SANITIZED else 20 << 20
 
 
 def kubectls():
     found = gather()
-    for version in VERSIONS:
+    wanted = [VERSIONS[0], VERSIONS[-1]] if SANITIZED else VERSIONS
+    for version in wanted:
         if version not in found:
             print(f"LEFT OUT: kubectl {version} is not here", flush=True)
-    chosen = {v: found[v] for v in VERSIONS if v in found}
+    chosen = {v: found[v] for v in wanted if v in found}
     if not chosen:
-        skip("no kubectl of " + ", ".join(VERSIONS))
+        skip("no kubectl of " + ", ".join(wanted))
     return chosen
 
 
@@ -235,7 +237,12 @@ def nothing_is_left_of_clients_that_vanish(program):
 
 
 def what_is_not_to_be_reached_is_refused(program):
-    with daemon(program) as d:
+    d = daemon(program)
+    policy = d.home / "policy.yaml"
+    policy.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\n"
+                      "rules: [{level: Metadata, resources: [{group: '', resources: [pods/exec]}]}]\n")
+    d.options += ["--audit-policy-file", str(policy)]
+    with d:
         start_pod(d, "shell")
         d.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "replica"},
                  "spec": {"containers": [{"name": "main", "image": "inferd/engine", "args": ["--model", "none"]}]}})
@@ -252,6 +259,14 @@ def what_is_not_to_be_reached_is_refused(program):
             assert enters.returncode and 'cannot use resource "hostprocesses"' in enters.stderr, (version, enters)
             stays_out = d.run(kubectl, "--as=bob", "attach", "shell", check=False)
             assert stays_out.returncode and 'cannot create resource "pods/attach"' in stays_out.stderr, (version, stays_out)
+        d.kubectl("exec", "shell", "--", "sh", "-c", "exit 0")
+
+        def written():
+            lines = (d.data / "audit" / "audit.log").read_text().splitlines()
+            return [(e["objectRef"]["name"], e["stage"], e["responseStatus"]["code"]) for e in map(json.loads, lines)]
+        wait_for("the end in the audit log", lambda: ("shell", "ResponseComplete", 101) in written())
+        assert ("shell", "ResponseStarted", 101) in written(), written()
+        assert ("replica", "ResponseComplete", 405) in written() and ("shell", "ResponseComplete", 403) in written(), written()
 
 
 # Answers GET /N with N bytes, and tells what else it was asked.
