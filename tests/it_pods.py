@@ -216,6 +216,22 @@ def a_pod_speaks_as_its_account(program):
         assert not review(), "a token outlives its pod"
 
 
+def who_takes_more_memory_than_its_limit_is_killed(program):
+    with daemon(program) as d:
+        takes = "import time; held = b'x' * (%d << 20); time.sleep(1000)"
+        limits = {"limits": {"memory": "64Mi"}}
+        d.apply(host_pod("greedy", ["sh", "-c", f'python3 -c "{takes % 100}" & wait'], restart="Never", resources=limits))
+        d.apply(host_pod("modest", ["python3", "-c", takes % 5], restart="Never", resources=limits))
+        d.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/greedy", f"--timeout={PATIENCE}s")
+        ended = d.get("pod", "greedy")["status"]["containerStatuses"][0]["state"]["terminated"]
+        assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137), ended
+        told = d.get("events", "--field-selector", "reason=OOMKilling")["items"]
+        assert len(told) == 1 and "more than its limit of 65536Ki" in told[0]["message"], told
+        assert d.kubectl("get", "pod", "greedy", "--no-headers").stdout.split()[2] == "OOMKilled"
+        assert phase(d, "modest") == "Running"
+        d.kubectl("delete", "pod", "modest", "--grace-period=1")
+
+
 def container(name, script, **more):
     return {"name": name, "image": "host", "command": ["sh", "-c", script], **more}
 
@@ -264,4 +280,4 @@ def containers_of_a_pod_run_in_their_order(program):
 
 run_tests(a_command_runs_apart_from_the_daemon, ends_are_told_and_policies_kept, a_deployment_of_processes_rolls,
           only_who_may_runs_processes, nothing_is_left_behind, containers_of_a_pod_run_in_their_order, what_went_while_nobody_looked_leaves_no_logs,
-          a_pod_speaks_as_its_account)
+          a_pod_speaks_as_its_account, who_takes_more_memory_than_its_limit_is_killed)

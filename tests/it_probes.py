@@ -127,4 +127,35 @@ def servers_are_asked(program):
             for m in events(d, "closed", "Unhealthy")))
 
 
-run_tests(readiness_moves_endpoints_and_rollouts, liveness_restarts, startup_comes_first, servers_are_asked)
+def hooks_are_run(program):
+    with daemon(program) as d:
+        d.flags.chmod(0o777)
+        (d.flags / "told").touch()
+        (d.flags / "told").chmod(0o666)
+        tell = lambda what: {"exec": {"command": ["sh", "-c", f"echo {what} >> {d.flags}/told"]}}
+        told = lambda: (d.flags / "told").read_text().split()
+        lines = f"trap 'echo end >> {d.flags}/told; exit 0' TERM; while :; do sleep 0.1; done"
+        d.apply(pod("hooked", container(lines, lifecycle={"postStart": tell("begin"), "preStop": tell("stop")}),
+                    terminationGracePeriodSeconds=60))
+        d.kubectl("wait", "--for=condition=Ready", "pod/hooked", f"--timeout={PATIENCE}s")
+        assert told() == ["begin"], told()
+        d.kubectl("delete", "pod", "hooked")
+        assert told() == ["begin", "stop", "end"], told()
+        # A hook that takes longer than there is time is ended with its container, and told.
+        slow = {"preStop": {"exec": {"command": ["sleep", "1000"]}}}
+        d.apply(pod("slow", container("trap '' TERM; while :; do sleep 0.1; done", lifecycle=slow)))
+        d.kubectl("wait", "--for=condition=Ready", "pod/slow", f"--timeout={PATIENCE}s")
+        d.kubectl("delete", "pod", "slow", "--grace-period=1")
+        assert any("timed out after 1s" in m for m in events(d, "slow", "FailedPreStopHook")), events(d, "slow", "FailedPreStopHook")
+        fails = {"postStart": {"exec": {"command": ["sh", "-c", "echo cannot >&2; exit 1"]}}}
+        d.apply(pod("fails", container(lifecycle=fails)))
+        wait_for("its restart", lambda: status(d, "fails").get("restartCount", 0) >= 1)
+        assert "PostStartHook failed: cannot" in events(d, "fails", "FailedPostStartHook")
+        d.apply(pod("naps", container("echo up; exec sleep 1000", lifecycle={"preStop": {"sleep": {"seconds": 1}}})))
+        d.kubectl("wait", "--for=condition=Ready", "pod/naps", f"--timeout={PATIENCE}s")
+        d.kubectl("delete", "pod", "naps")
+        assert not events(d, "naps", "FailedPreStopHook")
+
+
+run_tests(readiness_moves_endpoints_and_rollouts, liveness_restarts, startup_comes_first, servers_are_asked,
+          hooks_are_run)

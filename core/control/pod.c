@@ -127,13 +127,19 @@ static enum errc write_status(struct world *w, const struct store_object *o, jso
 
 /* Running and ending. */
 
-static void tell_health(struct world *w, const json_t *pod, const struct pod_record *r,
-                        struct pod_container *c, const struct replica_state *state) {
+/* What prober and hooks have to say, also of a container that has ended. */
+static void tell_notes(struct world *w, const json_t *pod, const struct pod_record *r,
+                       const struct pod_container *c) {
     struct replica_note note;
     const struct replica_key key = pod_container_key(r, c);
     while (w->driver.take_note(w->driver.self, &key, &note))
         event_emit(w, pod, note.warning ? EVENT_WARNING : EVENT_NORMAL, note.reason, COMPONENT,
                    "%s", note.text);
+}
+
+static void tell_health(struct world *w, const json_t *pod, const struct pod_record *r,
+                        struct pod_container *c, const struct replica_state *state) {
+    tell_notes(w, pod, r, c);
     if (!r->host && state->phase == REPLICA_UNREADY && !c->unhealthy_told)
         event_emit(w, pod, EVENT_WARNING, "Unhealthy", COMPONENT,
                    "Readiness probe failed: GET /health is not answered with 200");
@@ -364,6 +370,8 @@ static void stop_containers(struct world *w, const struct pod_record *r, bool si
 static enum errc delete_pod(struct world *w, const struct store_object *o, struct error *err) {
     struct pod_record *r = pod_record_find(w, object_uid(o->json));
     bool ready = false;
+    for (size_t i = 0; r && i < r->num_containers; i++)
+        tell_notes(w, o->json, r, &r->containers[i]);
     size_t num_mains = r ? count_running(w, r, POD_ROLE_MAIN, &ready) : 0;
     size_t num_sidecars = r ? count_running(w, r, POD_ROLE_SIDECAR, &ready) : 0;
     if (!num_mains && !num_sidecars)

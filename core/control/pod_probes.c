@@ -93,6 +93,7 @@ static void read_command(const json_t *command, struct question *q) {
 
 static enum errc read_question(const json_t *container, const json_t *probe, const char *path,
                                const char *address, struct question *q, struct error *err) {
+    const json_t *sleep = json_object_get(probe, "sleep"); /* of hooks */
     const json_t *command = object_at(probe, "exec.command");
     const json_t *http = json_object_get(probe, "httpGet");
     const json_t *tcp = json_object_get(probe, "tcpSocket");
@@ -103,6 +104,11 @@ static enum errc read_question(const json_t *container, const json_t *probe, con
     if (json_array_size(command)) {
         q->way = QUESTION_EXEC;
         read_command(command, q);
+        return OK;
+    }
+    if (sleep) {
+        q->way = QUESTION_SLEEP;
+        q->sleep_ms = object_int(sleep, "seconds", 0) * 1000;
         return OK;
     }
     if (!http && !tcp)
@@ -116,6 +122,24 @@ static enum errc read_question(const json_t *container, const json_t *probe, con
     q->path = mem_strdup(url && *url ? url : "/");
     q->path[strcspn(q->path, " \r\n")] = '\0';
     read_headers(http, q);
+    return OK;
+}
+
+static enum errc read_hooks(const json_t *container, const char *path, const char *address,
+                            struct probes *p, bool *any, struct error *err) {
+    static const char *const names[HOOKS] = {"postStart", "preStop"};
+    for (int i = 0; i < HOOKS; i++) {
+        const json_t *hook = json_object_get(json_object_get(container, "lifecycle"), names[i]);
+        AUTO_FREE char *at = mem_printf("%s.lifecycle.%s", path, names[i]);
+        if (!json_is_object(hook))
+            continue;
+        *any = true;
+        if (json_object_get(hook, "tcpSocket"))
+            return err_field(err, ERR_INVALID, at, "%s.tcpSocket: a hook cannot be a connection",
+                             at);
+        if (read_question(container, hook, at, address, &p->hooks[i], err))
+            return err->code;
+    }
     return OK;
 }
 
@@ -134,6 +158,10 @@ enum errc pod_probes_read(const json_t *container, const char *path, const char 
             probes_deinit(&p);
             return err->code;
         }
+    }
+    if (read_hooks(container, path, address, &p, &any, err)) {
+        probes_deinit(&p);
+        return err->code;
     }
     *ret_probes = p;
     *ret_any = any;

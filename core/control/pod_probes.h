@@ -1,4 +1,4 @@
-/* The probes of a container, from its spec. Pure. */
+/* The probes and lifecycle hooks of a container, from its spec. Pure. */
 #ifndef CORE_CONTROL_POD_PROBES_H
 #define CORE_CONTROL_POD_PROBES_H
 
@@ -7,9 +7,9 @@
 #include "core/node/prober.h"
 
 /* path: the container's, for messages; address: the pod's, which is asked unless the probe names
- * another host. *ret_any: there is a probe. ERR_INVALID: one that cannot be asked here (gRPC,
- * HTTPS, a host that is no address, a port name that no port has). Gives the probes, released by
- * probes_deinit(). */
+ * another host. *ret_any: there is a probe or hook. ERR_INVALID: one that cannot be asked here
+ * (gRPC, HTTPS, a host that is no address, a port name that no port has). Gives the probes,
+ * released by probes_deinit(). */
 MUST_CHECK enum errc pod_probes_read(const json_t *container, const char *path, const char *address,
                                      struct probes *ret_probes, bool *ret_any, struct error *err);
 

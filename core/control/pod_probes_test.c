@@ -59,6 +59,22 @@ static void probes_are_read_with_their_defaults(void **state) {
     assert_false(any);
 }
 
+static void hooks_are_read(void **state) {
+    struct error err = ERROR_INIT;
+    struct probes p;
+    bool any;
+    assert_int_equal(read_probes("{\"lifecycle\":{\"postStart\":{\"httpGet\":{\"port\":8}},"
+                                 "\"preStop\":{\"sleep\":{\"seconds\":5}}}}",
+                                 &p, &any, &err),
+                     OK);
+    assert_true(any);
+    assert_int_equal(p.hooks[HOOK_POST_START].way, QUESTION_HTTP);
+    assert_int_equal(p.hooks[HOOK_PRE_STOP].way, QUESTION_SLEEP);
+    assert_int_equal(p.hooks[HOOK_PRE_STOP].sleep_ms, 5000);
+    assert_false(p.rules[HEALTH_READINESS].asked);
+    probes_deinit(&p);
+}
+
 static void what_is_not_asked_is_refused_by_name(void **state) {
     static const struct {
         const char *container, *why;
@@ -73,6 +89,8 @@ static void what_is_not_asked_is_refused_by_name(void **state) {
         {"{\"livenessProbe\":{\"tcpSocket\":{\"port\":70000}}}",
          "c.livenessProbe.port: no port of the container"},
         {"{\"livenessProbe\":{}}", "c.livenessProbe: Required value"},
+        {"{\"lifecycle\":{\"preStop\":{\"tcpSocket\":{\"port\":1}}}}",
+         "c.lifecycle.preStop.tcpSocket: a hook cannot be a connection"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct error err = ERROR_INIT;
@@ -92,6 +110,7 @@ static void what_is_not_asked_is_refused_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probes_are_read_with_their_defaults),
+        cmocka_unit_test(hooks_are_read),
         cmocka_unit_test(what_is_not_asked_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "core/control/pod_probes.h"
 #include "core/control/pod_token.h"
 #include "core/control/pod_user.h"
+#include "core/quantity.h"
 
 static const char COMPONENT[] = "kubelet";
 
@@ -89,6 +90,13 @@ static enum errc read_probes(const struct world *w, const json_t *pod,
     return pod_probes_read(pod_container_spec(pod, c), path, w->node_ip, ret_probes, ret_any, err);
 }
 
+/* In bytes; 0: none. */
+static int64_t memory_limit(const json_t *container) {
+    int64_t milli;
+    const json_t *limit = object_at(container, "resources.limits.memory");
+    return limit && quantity_milli(limit, &milli) ? milli / 1000 : 0;
+}
+
 static enum errc start_process(struct world *w, const json_t *pod, const struct pod_record *r,
                                const struct pod_container *c, struct error *err) {
     struct probes probes = {0};
@@ -111,6 +119,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
         .home_dir = c->home_dir,
         .work_dir = c->command.work_dir,
         .probes = any ? &probes : NULL,
+        .memory_bytes_max = c->command.host ? memory_limit(pod_container_spec(pod, c)) : 0,
         .grace_ms = pod_grace_ms(pod),
     };
     enum errc rc = w->driver.start(w->driver.self, &spec, err);

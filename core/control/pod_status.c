@@ -132,10 +132,12 @@ void pod_status_set_running(const json_t *pod, json_t *cs, const struct replica_
 }
 
 void pod_status_set_terminated(json_t *cs, const struct replica_state *state) {
-    json_t *detail =
-        json_pack("{s:i, s:s, s:o, s:o}", "exitCode", state->exit_code, "reason",
-                  state->exit_code ? "Error" : "Completed", "startedAt",
-                  timestamp(state->started_ms), "finishedAt", timestamp(state->finished_ms));
+    json_t *detail = json_pack("{s:i, s:s, s:o, s:o}", "exitCode", state->exit_code, "reason",
+                               state->oom_killed  ? "OOMKilled"
+                               : state->exit_code ? "Error"
+                                                  : "Completed",
+                               "startedAt", timestamp(state->started_ms), "finishedAt",
+                               timestamp(state->finished_ms));
     if (*state->message)
         json_object_set_new(detail, "message", object_text(state->message));
     if (state->signal)

@@ -18,6 +18,7 @@
 
 #include "core/base/clock.h"
 
+/* A container that is asked, or one hook of a container, which is asking[0]. */
 struct subject {
     struct subject *next;
     char *uid, *container;
@@ -27,6 +28,9 @@ struct subject {
     struct asking asking[HEALTH_PROBES];
     bool under_way[HEALTH_PROBES];
     bool remove; /* as an order: it is to go */
+    bool is_hook, hook_over;
+    enum prober_hook hook;
+    int64_t hook_timeout_ms;
 };
 
 struct prober {
@@ -43,9 +47,20 @@ struct prober {
     size_t num_news;
 };
 
+void probes_copy(struct probes *to, const struct probes *from) {
+    for (int i = 0; i < HEALTH_PROBES; i++) {
+        to->rules[i] = from->rules[i];
+        question_copy(&to->questions[i], &from->questions[i]);
+    }
+    for (int i = 0; i < HOOKS; i++)
+        question_copy(&to->hooks[i], &from->hooks[i]);
+}
+
 void probes_deinit(struct probes *p) {
     for (int i = 0; i < HEALTH_PROBES; i++)
         question_deinit(&p->questions[i]);
+    for (int i = 0; i < HOOKS; i++)
+        question_deinit(&p->hooks[i]);
 }
 
 void prober_news_free(struct prober_news *n) {
@@ -84,16 +99,28 @@ static void give_order(struct prober *p, struct subject *s) {
     wake(p);
 }
 
-void prober_add(struct prober *p, const struct prober_target *target) {
+static struct subject *subject_of(const struct prober_target *target) {
     struct subject *s = mem_alloc(sizeof(*s));
     s->uid = mem_strdup(target->uid);
     s->container = mem_strdup(target->container);
     s->restart = target->restart;
-    for (int i = 0; i < HEALTH_PROBES; i++) {
-        s->probes.rules[i] = target->probes->rules[i];
-        question_copy(&s->probes.questions[i], &target->probes->questions[i]);
-    }
+    probes_copy(&s->probes, target->probes);
+    return s;
+}
+
+void prober_add(struct prober *p, const struct prober_target *target) {
+    struct subject *s = subject_of(target);
     health_init(&s->health, s->probes.rules, clock_mono_ms());
+    give_order(p, s);
+}
+
+void prober_run_hook(struct prober *p, const struct prober_target *target, enum prober_hook hook,
+                     int64_t timeout_ms) {
+    struct subject *s = subject_of(target);
+    s->is_hook = true;
+    s->hook = hook;
+    s->hook_timeout_ms = timeout_ms;
+    s->health.fatal = HEALTH_PROBES;
     give_order(p, s);
 }
 
@@ -130,9 +157,10 @@ static void tell(struct prober *p, const struct subject *s, enum prober_news_kin
                               .ready = s->health.ready,
                               .fatal = s->health.fatal,
                               .probe = probe,
+                              .hook = s->hook,
                               .text = text};
     pthread_mutex_lock(&p->lock);
-    bool full = kind != PROBER_STATE && p->num_news >= PROBER_NEWS_MAX;
+    bool full = kind != PROBER_STATE && kind != PROBER_HOOK && p->num_news >= PROBER_NEWS_MAX;
     if (!full) {
         *p->news_end = n;
         p->news_end = &n->next;
@@ -160,23 +188,52 @@ static void take_answer(struct prober *p, struct subject *s, enum health_probe p
         tell(p, s, PROBER_STATE, probe, NULL);
 }
 
-static void begin(struct prober *p, struct subject *s, enum health_probe probe, int64_t now) {
-    const struct question *q = &s->probes.questions[probe];
+static enum errc ask(struct prober *p, const struct subject *s, struct asking_options opt,
+                     struct asking *ret_asking, struct error *err) {
     struct running container = {.pidfd = -1};
-    struct error err = ERROR_INIT;
-    struct asking_options opt = {.question = q,
-                                 .container = &container,
-                                 .timeout_ms = s->probes.rules[probe].timeout_ms,
-                                 .now_ms = now};
-    if (q->way == QUESTION_EXEC &&
+    enum errc rc = OK;
+    if (opt.question->way == QUESTION_EXEC &&
         !running_table_find(p->running, s->uid, s->container, &container))
-        err_set(&err, ERR_NOT_FOUND, "container not running");
-    else
-        s->under_way[probe] = !asking_start(&opt, &s->asking[probe], &err);
+        rc = err_set(err, ERR_NOT_FOUND, "container not running");
+    opt.container = &container;
+    if (!rc)
+        rc = asking_start(&opt, ret_asking, err);
     if (container.pidfd >= 0)
         running_deinit(&container);
+    return rc;
+}
+
+static void begin(struct prober *p, struct subject *s, enum health_probe probe, int64_t now) {
+    struct error err = ERROR_INIT;
+    struct asking_options opt = {.question = &s->probes.questions[probe],
+                                 .timeout_ms = s->probes.rules[probe].timeout_ms,
+                                 .now_ms = now};
+    s->under_way[probe] = !ask(p, s, opt, &s->asking[probe], &err);
     if (!s->under_way[probe])
         take_answer(p, s, probe, HEALTH_UNKNOWN, mem_strdup(err.text));
+}
+
+/* Begins the hook, or sees whether it is over. */
+static void run_hook(struct prober *p, struct subject *s, int64_t now) {
+    struct error err = ERROR_INIT;
+    struct buf why = BUF_INIT;
+    bool yes = false;
+    struct asking_options opt = {
+        .question = &s->probes.hooks[s->hook], .timeout_ms = s->hook_timeout_ms, .now_ms = now};
+    if (!s->under_way[0] && ask(p, s, opt, &s->asking[0], &err)) {
+        s->hook_over = true;
+        tell(p, s, PROBER_HOOK, HEALTH_PROBES, mem_strdup(err.text));
+        return;
+    }
+    s->under_way[0] = true;
+    if (!asking_advance(&s->asking[0], now, &yes, &why))
+        return;
+    asking_end(&s->asking[0]);
+    s->under_way[0] = false;
+    s->hook_over = true;
+    buf_reserve(&why, 1);
+    tell(p, s, PROBER_HOOK, HEALTH_PROBES, yes ? NULL : mem_strdup(why.data));
+    buf_deinit(&why);
 }
 
 static void advance(struct prober *p, struct subject *s, int64_t now) {
@@ -192,18 +249,21 @@ static void advance(struct prober *p, struct subject *s, int64_t now) {
     }
 }
 
-static struct subject **find(struct prober *p, const char *uid, const char *container) {
-    struct subject **at = &p->subjects;
-    while (*at && (strcmp((*at)->uid, uid) != 0 || strcmp((*at)->container, container) != 0))
-        at = &(*at)->next;
-    return at;
+/* A container that is asked anew forgets what it was asked before; one that is not asked any more
+ * also its hooks. */
+static bool replaces(const struct subject *order, const struct subject *s) {
+    return !strcmp(s->uid, order->uid) && !strcmp(s->container, order->container) &&
+           (order->remove || (!order->is_hook && !s->is_hook));
 }
 
 static void carry_out(struct prober *p, struct subject *order) {
-    struct subject **at = find(p, order->uid, order->container), *old = *at;
-    if (old) {
-        *at = old->next;
-        subject_free(old);
+    for (struct subject **at = &p->subjects, *s; (s = *at);) {
+        if (!replaces(order, s)) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        subject_free(s);
     }
     if (order->remove) {
         subject_free(order);
@@ -235,11 +295,14 @@ static int64_t earlier(int64_t a, int64_t b) {
 /* Begins what is due; gives ms until something is, -1: nothing will be. */
 static int64_t run(struct prober *p) {
     int64_t wait_ms = -1;
-    for (struct subject *s = p->subjects; s; s = s->next) {
-        int64_t now = clock_mono_ms(), next_ms;
+    for (struct subject **at = &p->subjects, *s; (s = *at);) {
+        int64_t now = clock_mono_ms(), next_ms = -1;
         enum health_probe probe;
-        advance(p, s, now);
-        while ((probe = health_next(&s->health, now, &next_ms)) < HEALTH_PROBES)
+        if (s->is_hook)
+            run_hook(p, s, now);
+        else
+            advance(p, s, now);
+        while (!s->is_hook && (probe = health_next(&s->health, now, &next_ms)) < HEALTH_PROBES)
             begin(p, s, probe, now);
         wait_ms = earlier(wait_ms, next_ms);
         for (int i = 0; i < HEALTH_PROBES; i++) {
@@ -247,6 +310,12 @@ static int64_t run(struct prober *p) {
             if (s->under_way[i])
                 wait_ms = earlier(wait_ms, left_ms > 0 ? left_ms : 0);
         }
+        if (!s->hook_over) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        subject_free(s);
     }
     return wait_ms;
 }

@@ -270,12 +270,58 @@ static void the_prober_tells_what_changes(void **state) {
     assert_int_equal(rmdir(dir), 0);
 }
 
+static void hooks_are_run_once(void **state) {
+    int fd = eventfd(0, EFD_CLOEXEC), pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    struct error err = ERROR_INIT;
+    AUTO(running_table) running = running_table_create();
+    AUTO(prober) p = NULL;
+    const struct replica_spec spec = {
+        .ns = "n", .pod = "p", .uid = "u", .container = "c", .open_files_max = 64};
+    const char *good[] = {"true", NULL}, *bad[] = {"sh", "-c", "echo cannot; exit 1", NULL};
+    struct probes probes = {.hooks = {{QUESTION_EXEC, .argv = (char **)(uintptr_t)good},
+                                      {QUESTION_EXEC, .argv = (char **)(uintptr_t)bad}}};
+    const struct prober_target target = {"u", "c", 3, &probes};
+    static const struct {
+        enum prober_hook hook;
+        int64_t sleep_ms, timeout_ms; /* sleep_ms > 0: that instead */
+        const char *text;
+    } cases[] = {
+        {HOOK_POST_START, 0, PATIENCE_MS, NULL},
+        {HOOK_PRE_STOP, 0, PATIENCE_MS, "cannot"},
+        {HOOK_PRE_STOP, 1, PATIENCE_MS, NULL},
+        {HOOK_PRE_STOP, 10 * PATIENCE_MS, 1, NULL}, /* the grace period cuts it short */
+    };
+    assert_int_equal(prober_create(running, on_news, &fd, &p, &err), OK);
+    running_table_put(running, &spec, pidfd);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (cases[i].sleep_ms)
+            probes.hooks[cases[i].hook] =
+                (struct question){.way = QUESTION_SLEEP, .sleep_ms = cases[i].sleep_ms};
+        prober_run_hook(p, &target, cases[i].hook, cases[i].timeout_ms);
+        struct prober_news *n = wait_news(p, fd);
+        assert_int_equal(n->kind, PROBER_HOOK);
+        assert_int_equal(n->hook, cases[i].hook);
+        assert_int_equal(n->restart, 3);
+        if (cases[i].text)
+            assert_string_equal(n->text, cases[i].text);
+        else
+            assert_null(n->text);
+        prober_news_free(n);
+    }
+    prober_run_hook(p, &target, HOOK_PRE_STOP, PATIENCE_MS); /* and one that is cancelled */
+    prober_remove(p, "u", "c");
+    prober_destroy(steal(p));
+    close(fd);
+    close(pidfd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands_answer_by_their_exit_code),
         cmocka_unit_test(servers_answer_by_their_status),
         cmocka_unit_test(nobody_listening_is_no),
         cmocka_unit_test(the_prober_tells_what_changes),
+        cmocka_unit_test(hooks_are_run_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

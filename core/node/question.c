@@ -3,6 +3,7 @@
  *   exec       the command's exit code 0 is yes; its output says why not
  *   httpGet    a status from 200 to 399 is yes; the body is not read, a redirect not followed
  *   tcpSocket  a connection is yes
+ *   sleep      time that passes is yes
  *
  * What goes wrong is told in the words of the kubelet, which are those of Go's net package. */
 #include "core/node/question.h"
@@ -42,7 +43,8 @@ void question_copy(struct question *to, const struct question *from) {
                             .host = mem_strdup(from->host),
                             .port = from->port,
                             .path = mem_strdup(from->path),
-                            .headers = copy_list(from->headers)};
+                            .headers = copy_list(from->headers),
+                            .sleep_ms = from->sleep_ms};
 }
 
 void question_deinit(struct question *q) {
@@ -117,8 +119,13 @@ enum errc asking_start(const struct asking_options *opt, struct asking *ret_a, s
                        .exec = {.pidfd = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1}};
     const struct exec_options exec = {.container = opt->container,
                                       .argv = (const char *const *)opt->question->argv};
-    enum errc rc = opt->question->way == QUESTION_EXEC ? exec_start(&exec, &a.exec, err)
-                                                       : start_socket(&a, err);
+    enum errc rc = OK;
+    if (opt->question->way == QUESTION_EXEC)
+        rc = exec_start(&exec, &a.exec, err);
+    else if (opt->question->way != QUESTION_SLEEP)
+        rc = start_socket(&a, err);
+    else if (opt->question->sleep_ms < opt->timeout_ms)
+        a.deadline_ms = opt->now_ms + opt->question->sleep_ms;
     if (rc)
         asking_end(&a);
     else
@@ -253,6 +260,9 @@ bool asking_advance(struct asking *a, int64_t now_ms, bool *ret_yes, struct buf 
     bool late = now_ms >= a->deadline_ms, http = a->question->way == QUESTION_HTTP;
     if (a->question->way == QUESTION_EXEC)
         return advance_exec(a, late, ret_yes, ret_why);
+    *ret_yes = true;
+    if (a->question->way == QUESTION_SLEEP)
+        return late;
     int error = a->connected ? 0 : connection_error(a);
     a->connected = !error;
     *ret_yes = !error && !http;

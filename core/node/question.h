@@ -9,7 +9,13 @@
 #include "core/node/exec.h"
 #include "core/node/health.h"
 
-enum question_way { QUESTION_NONE, QUESTION_EXEC, QUESTION_HTTP, QUESTION_TCP };
+enum question_way {
+    QUESTION_NONE,
+    QUESTION_EXEC,
+    QUESTION_HTTP,
+    QUESTION_TCP,
+    QUESTION_SLEEP, /* yes, after a while: a hook only */
+};
 
 enum {
     QUESTION_OUTPUT_BYTES_MAX =
@@ -25,6 +31,7 @@ struct question {
     uint16_t port;
     char *path;     /* http: "/healthz?x=y" */
     char **headers; /* http: "Name: value"; NULL: none */
+    int64_t sleep_ms;
 };
 void question_copy(struct question *to, const struct question *from);
 void question_deinit(struct question *q);

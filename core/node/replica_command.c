@@ -15,7 +15,7 @@
 #include "core/node/spawn.h"
 #include "core/object.h"
 
-enum { ARGS_MAX = 512, ENV_MAX = 256, EXPANDED_BYTES_MAX = 64 * 1024 };
+enum { WARNINGS_MAX = 16, ARGS_MAX = 512, ENV_MAX = 256, EXPANDED_BYTES_MAX = 64 * 1024 };
 
 static const char MOUNT[] = "/mnt/models"; /* where KServe's storage initializer puts a model */
 
@@ -259,9 +259,14 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
 static void host_warnings(const json_t *pod, const json_t *container, const char *path,
                           struct replica_command *c) {
     size_t n = 0;
-    c->warnings = mem_array(4, sizeof(char *));
-    if (json_object_size(object_at(container, "resources.limits")))
-        c->warnings[n++] = mem_printf("%s.resources.limits: not enforced here", path);
+    const char *name;
+    json_t *limit;
+    c->warnings = mem_array(WARNINGS_MAX + 3, sizeof(char *));
+    json_object_foreach (object_at(container, "resources.limits"), name, limit) {
+        if (!strcmp(name, "memory") || n + 1 == WARNINGS_MAX)
+            continue;
+        c->warnings[n++] = mem_printf("%s.resources.limits.%s: not enforced here", path, name);
+    }
     if (json_array_size(json_object_get(container, "volumeMounts")))
         c->warnings[n++] = mem_printf("%s.volumeMounts: nothing is mounted", path);
     if (object_at(container, "securityContext.runAsGroup") ||

@@ -125,7 +125,7 @@ static void the_image_host_runs_its_command(void **state) {
     struct error err = ERROR_INIT;
     if (make("{\"image\":\"host\",\"command\":[\"sh\",\"-c\"],\"args\":[\"echo $(WHO)\"],"
              "\"workingDir\":\"/srv\",\"env\":[{\"name\":\"WHO\",\"value\":\"me\"}],"
-             "\"resources\":{\"limits\":{\"memory\":\"1Gi\"}}}",
+             "\"resources\":{\"limits\":{\"memory\":\"1Gi\",\"cpu\":1}}}",
              NULL, &c, &err))
         fail_msg("%s", err.text);
     assert_true(c.host);
@@ -136,7 +136,7 @@ static void the_image_host_runs_its_command(void **state) {
     assert_string_equal(c.env[0], "WHO=me");
     assert_string_equal(c.work_dir, "/srv");
     assert_null(c.uds_path);
-    assert_non_null(strstr(c.warnings[0], "resources.limits: not enforced"));
+    assert_non_null(strstr(c.warnings[0], "resources.limits.cpu: not enforced"));
     replica_command_deinit(&c);
     /* `kubectl run --image=host -- sh` gives args only. */
     if (make("{\"image\":\"host\",\"args\":[\"sh\"]}", NULL, &c, &err))

@@ -44,6 +44,8 @@ enum {
     PROBE_READY_MS = 2000,
     PROBE_TIMEOUT_MS = 2000,
     PROBE_FAILURES_MAX = 3,
+    POST_START_MS_MAX = 24 * 3600 * 1000, /* Kubernetes has no bound */
+    PRE_STOP_LEFT_MS_MIN = 2000,          /* between SIGTERM and SIGKILL after a preStop hook */
     ORPHAN_WAIT_MS = 5000,
 };
 
@@ -62,9 +64,11 @@ struct replica {
     int64_t probe_interval_ms;
     int num_probe_failures;
     int64_t kill_due_ms; /* monotonic; 0: no kill is planned */
-    bool probed;         /* the prober asks it */
+    bool probed;         /* the prober asks it, or runs a hook of it */
+    struct probes probes;
+    bool has_probes, pre_stop_under_way;
     int64_t grace_ms;
-    int64_t probe_grace_ms[HEALTH_PROBES]; /* -1: grace_ms */
+    int64_t memory_bytes_max; /* 0: no limit */
     struct note *notes;
     size_t num_notes;
     bool changed; /* on_change is owed */
@@ -82,6 +86,7 @@ struct supervisor {
     struct podlog *podlog;
     struct usage *usage;   /* NULL: nothing is measured */
     int64_t sample_due_ms; /* monotonic */
+    int64_t memory_due_ms; /* likewise, of the next look at limits */
     struct running_table *running;
     struct prober *prober;
     int news_fd;         /* an eventfd: the prober has news */
@@ -250,16 +255,28 @@ static void set_ready(struct replica *r, bool started, bool ready) {
     set_phase(r, ready ? REPLICA_READY : r->state.ready_ms ? REPLICA_UNREADY : REPLICA_STARTING);
 }
 
-static void start_probing(struct supervisor *s, struct replica *r, const struct probes *probes) {
-    const struct prober_target target = {
-        .uid = r->uid, .container = r->container, .restart = r->restart, .probes = probes};
+static struct prober_target target_of(const struct replica *r) {
+    return (struct prober_target){
+        .uid = r->uid, .container = r->container, .restart = r->restart, .probes = &r->probes};
+}
+
+/* A host container runs, and its postStart hook is over. */
+static void set_going(struct supervisor *s, struct replica *r) {
+    const struct prober_target target = target_of(r);
     struct health h;
-    health_init(&h, probes->rules, 0);
-    for (int i = 0; i < HEALTH_PROBES; i++)
-        r->probe_grace_ms[i] = probes->rules[i].grace_ms;
-    r->probed = true;
+    health_init(&h, r->probes.rules, 0);
     set_ready(r, h.started, h.ready);
-    prober_add(s->prober, &target);
+    r->probed = r->has_probes;
+    if (r->probed)
+        prober_add(s->prober, &target);
+}
+
+static void run_hook(struct supervisor *s, struct replica *r, enum prober_hook hook,
+                     int64_t timeout_ms) {
+    const struct prober_target target = target_of(r);
+    r->probed = true;
+    r->pre_stop_under_way = hook == HOOK_PRE_STOP;
+    prober_run_hook(s->prober, &target, hook, timeout_ms);
 }
 
 static void stop_probing(struct supervisor *s, struct replica *r) {
@@ -322,15 +339,19 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     r->next = s->replicas;
     s->replicas = r;
     r->grace_ms = spec->grace_ms;
-    if (spec->probes)
-        start_probing(s, r, spec->probes);
+    r->memory_bytes_max = spec->memory_bytes_max;
+    running_table_put(s->running, spec, r->pidfd); /* before a hook looks for it there */
+    r->has_probes = spec->probes != NULL;
+    if (r->has_probes)
+        probes_copy(&r->probes, spec->probes);
+    if (r->probes.hooks[HOOK_POST_START].way != QUESTION_NONE)
+        run_hook(s, r, HOOK_POST_START, POST_START_MS_MAX);
     else if (!r->uds_path)
-        set_ready(r, true, true);
+        set_going(s, r);
     watch_child(s, r);
     write_pid_file(s, r);
     if (now + USAGE_FIRST_MS < s->sample_due_ms)
         s->sample_due_ms = now + USAGE_FIRST_MS;
-    running_table_put(s->running, spec, r->pidfd);
     return OK;
 }
 
@@ -349,11 +370,16 @@ static void stop_replica(struct supervisor *s, struct replica *r, int64_t grace_
     int64_t due = clock_mono_ms() + grace_ms;
     bool first = r->state.phase != REPLICA_STOPPING;
     set_phase(r, REPLICA_STOPPING);
-    stop_probing(s, r);
+    if (first)
+        stop_probing(s, r); /* and not the hook that begins below */
     if (grace_ms <= 0)
         kill_group(r);
+    else if (first && r->probes.hooks[HOOK_PRE_STOP].way != QUESTION_NONE)
+        run_hook(s, r, HOOK_PRE_STOP, grace_ms);
     else if (first)
         signal_child(r, SIGTERM);
+    if (r->pre_stop_under_way) /* its end says when; it has the time that is left */
+        due += PRE_STOP_LEFT_MS_MIN;
     if (!r->kill_due_ms || due < r->kill_due_ms)
         r->kill_due_ms = due;
 }
@@ -387,6 +413,7 @@ static void replica_destroy(struct supervisor *s, struct replica *r) {
     }
     probe_cancel(&r->probe);
     stop_probing(s, r);
+    probes_deinit(&r->probes);
     for (struct note *n; (n = r->notes);) {
         r->notes = n->next;
         free(n->text);
@@ -532,7 +559,34 @@ static void add_note(struct replica *r, bool warning, const char *reason, char *
     r->changed = true;
 }
 
+/* A failed postStart hook ends its container, a failed preStop hook changes nothing. */
+static void on_hook(struct supervisor *s, struct replica *r, const struct prober_news *n) {
+    bool pre_stop = n->hook == HOOK_PRE_STOP;
+    if (n->text)
+        add_note(r, true, pre_stop ? "FailedPreStopHook" : "FailedPostStartHook",
+                 mem_printf("%s failed: %s", pre_stop ? "PreStopHook" : "PostStartHook", n->text));
+    if (pre_stop && r->pre_stop_under_way) {
+        int64_t least = clock_mono_ms() + PRE_STOP_LEFT_MS_MIN;
+        r->pre_stop_under_way = false;
+        r->kill_due_ms -= PRE_STOP_LEFT_MS_MIN;
+        if (r->kill_due_ms < least)
+            r->kill_due_ms = least;
+        signal_child(r, SIGTERM);
+    } else if (!pre_stop && r->state.phase == REPLICA_STARTING && !n->text) {
+        set_going(s, r);
+    } else if (!pre_stop && n->text) {
+        add_note(r, false, "Killing", mem_strdup("FailedPostStartHook"));
+        stop_replica(s, r, r->grace_ms);
+    }
+}
+
 static void on_news(struct supervisor *s, struct replica *r, const struct prober_news *n) {
+    if (n->kind == PROBER_HOOK) {
+        on_hook(s, r, n);
+        return;
+    }
+    if (r->state.phase == REPLICA_STOPPING)
+        return;
     if (n->kind != PROBER_STATE) {
         add_note(r, true, "Unhealthy",
                  mem_printf(n->kind == PROBER_NO ? "%s probe failed: %s" : "%s probe errored: %s",
@@ -547,7 +601,7 @@ static void on_news(struct supervisor *s, struct replica *r, const struct prober
     name[0] = (char)(name[0] | 0x20);
     add_note(r, false, "Killing",
              mem_printf("Container %s failed %s probe, will be restarted", r->container, name));
-    int64_t grace_ms = r->probe_grace_ms[n->fatal];
+    int64_t grace_ms = r->probes.rules[n->fatal].grace_ms;
     stop_replica(s, r, grace_ms < 0 ? r->grace_ms : grace_ms);
 }
 
@@ -606,26 +660,77 @@ static int64_t run_timers(struct supervisor *s, struct replica *r, int64_t now) 
     return wait < 0 || due < wait ? due : wait;
 }
 
+static struct usage_source source_of(const struct replica *r) {
+    return (struct usage_source){.uid = r->uid,
+                                 .container = r->container,
+                                 .restart = r->restart,
+                                 .pid = r->state.pid,
+                                 .user = r->user,
+                                 .started_ms = r->started_ms};
+}
+
+static bool runs(const struct replica *r) {
+    return r->state.phase != REPLICA_EXITED;
+}
+
+/* Gives what to measure: every container that runs, so that a process is not taken for its
+ * neighbour's. */
+static struct usage_source *list_sources(const struct supervisor *s, size_t *ret_num) {
+    size_t num = 0;
+    for (const struct replica *r = s->replicas; r; r = r->next)
+        num += runs(r);
+    struct usage_source *sources = mem_array(num + 1, sizeof(sources[0]));
+    num = 0;
+    for (const struct replica *r = s->replicas; r; r = r->next) {
+        if (runs(r))
+            sources[num++] = source_of(r);
+    }
+    *ret_num = num;
+    return sources;
+}
+
+static void kill_for_memory(struct replica *r, int64_t bytes) {
+    add_note(r, true, "OOMKilling",
+             mem_printf("Container %s has %lldKi resident, more than its limit of %lldKi",
+                        r->container, (long long)(bytes / 1024),
+                        (long long)(r->memory_bytes_max / 1024)));
+    r->state.oom_killed = true;
+    kill_group(r); /* the rest of it when the end is seen */
+}
+
+/* Ends containers that have more than their limit. Gives ms until the next look, -1: none has one.
+ */
+static int64_t check_memory(struct supervisor *s, int64_t now) {
+    bool any = false;
+    for (const struct replica *r = s->replicas; r; r = r->next)
+        any = any || (runs(r) && r->memory_bytes_max);
+    if (!any || now < s->memory_due_ms)
+        return any ? s->memory_due_ms - now : -1;
+    size_t num, i = 0;
+    struct usage_source *sources = list_sources(s, &num);
+    int64_t *bytes = mem_array(num + 1, sizeof(bytes[0]));
+    usage_resident(sources, num, bytes);
+    for (struct replica *r = s->replicas; r; r = r->next) {
+        if (!runs(r))
+            continue;
+        if (r->memory_bytes_max && bytes[i] > r->memory_bytes_max && !r->state.oom_killed)
+            kill_for_memory(r, bytes[i]);
+        i++;
+    }
+    free(bytes);
+    free(sources);
+    s->memory_due_ms = now + SUPERVISOR_MEMORY_CHECK_MS;
+    return SUPERVISOR_MEMORY_CHECK_MS;
+}
+
 /* Measures when it is time; gives ms until the next, -1: never. */
 static int64_t sample_usage(struct supervisor *s, int64_t now) {
     if (!s->usage)
         return -1;
     if (now < s->sample_due_ms)
         return s->sample_due_ms - now;
-    size_t num = 0;
-    for (const struct replica *r = s->replicas; r; r = r->next)
-        num += r->state.phase != REPLICA_EXITED;
-    struct usage_source *sources = mem_array(num + 1, sizeof(sources[0]));
-    num = 0;
-    for (const struct replica *r = s->replicas; r; r = r->next) {
-        if (r->state.phase != REPLICA_EXITED)
-            sources[num++] = (struct usage_source){.uid = r->uid,
-                                                   .container = r->container,
-                                                   .restart = r->restart,
-                                                   .pid = r->state.pid,
-                                                   .user = r->user,
-                                                   .started_ms = r->started_ms};
-    }
+    size_t num;
+    struct usage_source *sources = list_sources(s, &num);
     usage_sample(s->usage, sources, num, now, clock_wall_ms());
     free(sources);
     int64_t wait = s->sample_due_ms ? USAGE_INTERVAL_MS : USAGE_FIRST_MS;
@@ -670,7 +775,9 @@ int supervisor_poll(struct supervisor *s, int64_t now_mono_ms) {
             wait = due;
     }
     tell_changes(s); /* of timers */
-    int64_t due = sample_usage(s, now_mono_ms);
+    int64_t due = sample_usage(s, now_mono_ms), memory_due = check_memory(s, now_mono_ms);
+    if (memory_due >= 0 && (due < 0 || memory_due < due))
+        due = memory_due;
     return (int)(due >= 0 && (wait < 0 || due < wait) ? due : wait);
 }
 

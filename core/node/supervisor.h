@@ -16,7 +16,10 @@ struct probes;
 struct running_table;
 struct supervisor;
 
-enum { SUPERVISOR_MESSAGE_BYTES_MAX = 4096 };
+enum {
+    SUPERVISOR_MESSAGE_BYTES_MAX = 4096,
+    SUPERVISOR_MEMORY_CHECK_MS = 1000, /* between two looks at what containers with a limit have */
+};
 
 struct replica_spec {
     const char *ns, *pod, *uid, *container;
@@ -30,6 +33,7 @@ struct replica_spec {
     const char *home_dir;        /* of that user; made for this run, gone when it is forgotten */
     const char *work_dir;        /* NULL: home_dir */
     const struct probes *probes; /* NULL: started and ready as soon as it runs, or by health_path */
+    int64_t memory_bytes_max;    /* killed when more is resident; 0: no limit */
     int64_t grace_ms;            /* the pod's: what a container that fails its probe gets */
 };
 
@@ -49,9 +53,10 @@ enum replica_phase {
 struct replica_state {
     enum replica_phase phase;
     int32_t pid;
-    int exit_code; /* when EXITED; 128 + signal when a signal ended it */
-    int signal;    /* 0: exited by itself */
-    bool started;  /* its startup probe has succeeded; without one: it was ready once, or runs */
+    int exit_code;   /* when EXITED; 128 + signal when a signal ended it */
+    int signal;      /* 0: exited by itself */
+    bool oom_killed; /* for exceeding memory_bytes_max */
+    bool started;    /* its startup probe has succeeded; without one: it was ready once, or runs */
     int64_t started_ms, ready_ms, finished_ms;  /* wall clock; 0: not yet */
     char message[SUPERVISOR_MESSAGE_BYTES_MAX]; /* termination message: what the process wrote to
                                                    $INFERD_TERMINATION_LOG, else its last log lines

@@ -246,6 +246,13 @@ static struct process_stat *add_up(const struct usage_source *sources, size_t nu
     return sums;
 }
 
+void usage_resident(const struct usage_source *sources, size_t num, int64_t *ret_bytes) {
+    struct process_stat *sums = add_up(sources, num);
+    for (size_t i = 0; i < num; i++)
+        ret_bytes[i] = (int64_t)sums[i].resident_pages * sysconf(_SC_PAGESIZE);
+    free(sums);
+}
+
 static void publish(struct usage *u, struct usage_snapshot *s) {
     pthread_mutex_lock(&u->lock);
     struct usage_snapshot *was = u->latest;

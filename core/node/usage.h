@@ -52,6 +52,9 @@ DEFINE_AUTO(usage, usage_destroy)
 void usage_sample(struct usage *u, const struct usage_source *sources, size_t num, int64_t mono_ms,
                   int64_t wall_ms);
 
+/* What is resident now of each source's processes, in bytes. Costs what a sample costs. */
+void usage_resident(const struct usage_source *sources, size_t num, int64_t *ret_bytes);
+
 /* Gives a reference; NULL: nothing was measured yet. Any thread. */
 struct usage_snapshot *usage_latest(struct usage *u);
 void usage_snapshot_unref(struct usage_snapshot *s);

@@ -142,6 +142,9 @@ static void real_processes_are_measured(void **state) {
     usage_sample(u, &source, 1, 20000, 94000);
     AUTO(usage_snapshot) third = usage_latest(u);
     assert_int_equal(third->containers[0].figures.window_ms, 1000);
+    int64_t resident;
+    usage_resident(&source, 1, &resident);
+    assert_in_range(resident, HELD_BYTES, HELD_BYTES * 32LL);
     kill(-source.pid, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0) {} /* its child, too */
     usage_sample(u, &source, 1, 21000, 95000);
