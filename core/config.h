@@ -24,12 +24,14 @@ struct config {
     char *audit_log_file;         /* "": data_dir/audit/audit.log */
     int64_t audit_file_bytes_max;
     int64_t audit_files_max;
-    int64_t audit_days_max;    /* 0: for ever */
-    char *secret_keys_file;    /* "": data_dir/pki/keys/secrets.keys */
-    char *encrypted_resources; /* comma separated: "secrets" */
-    bool cpu_fallback;         /* pods that ask for GPUs may run on the CPU */
-    int64_t drain_seconds;     /* terminationGracePeriod of replicas when the pod says nothing */
-    int64_t gateway_queue_max; /* requests held per service while replicas start */
+    int64_t audit_days_max;     /* 0: for ever */
+    char *secret_keys_file;     /* "": data_dir/pki/keys/secrets.keys */
+    char *encrypted_resources;  /* comma separated: "secrets" */
+    char *fake_devices;         /* "": those of the machine */
+    char *device_plugin_config; /* "": none */
+    bool cpu_fallback;          /* pods that ask for GPUs may run on the CPU */
+    int64_t drain_seconds;      /* terminationGracePeriod of replicas when the pod says nothing */
+    int64_t gateway_queue_max;  /* requests held per service while replicas start */
     int64_t gateway_hold_seconds;
     int64_t gateway_hold_bytes_max;      /* bodies of the requests held per service */
     int64_t scale_to_zero_idle_seconds;  /* nobody asks for so long: no replica is needed */

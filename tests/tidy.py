@@ -36,6 +36,7 @@ BEHIND = {
     r"nettle/.*": r"core/tls_record\.[ch]",
     r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*)\.[ch]",
     r"utf8proc\.h": r"engine/\w+\.[ch]",
+    r"dlfcn\.h": r"core/node/nvml\.c",
     r"curl/.*": r"api/upstream\w*\.[ch]|core/control/fetch\.c|kube-compat/proxy_call\.c",
 }
 

@@ -17,12 +17,14 @@
 #include "core/control/controllers.h"
 #include "core/control/node.h"
 #include "core/control/world.h"
+#include "core/node/device_reader.h"
 
 enum { PATH_BYTES_MAX = 4096 };
 
 struct control {
     struct controllers *controllers;
     struct supervisor *supervisor;
+    struct device_reader *device_reader;
     struct traffic *traffic; /* borrowed; NULL: does not wake us yet */
     int epoll_fd;
     int wake_fd; /* the store changed, or the end has come */
@@ -136,7 +138,10 @@ static enum errc start(struct control *c, const struct control_options *opt, str
                                      .user = c};
     if (opt->podlog)
         podlog_sweep(opt->podlog, pod_is_there, (void *)(uintptr_t)opt);
-    if (supervisor_create(&sup, &c->supervisor, err))
+    const struct device_reader_options devices = {.fake_file = config->fake_devices,
+                                                  .sharing_file = config->device_plugin_config};
+    if (device_reader_open(&devices, &c->device_reader, err) ||
+        supervisor_create(&sup, &c->supervisor, err))
         return err->code;
     struct world w = {
         .store = opt->store,
@@ -145,6 +150,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .traffic = opt->traffic,
         .metrics = opt->metrics,
         .driver = supervisor_driver(c->supervisor),
+        .device_reader = c->device_reader,
         .gateway_url = opt->gateway_url,
         .kube_address = opt->kube_address,
         .ca_pem = opt->ca_pem,
@@ -192,6 +198,7 @@ void control_stop(struct control *c) {
         traffic_on_ask(c->traffic, NULL, NULL);
     supervisor_destroy(c->supervisor, 0);
     controllers_destroy(c->controllers);
+    device_reader_close(c->device_reader);
     if (c->wake_fd >= 0)
         close(c->wake_fd);
     if (c->epoll_fd >= 0)

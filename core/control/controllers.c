@@ -33,12 +33,14 @@
 #include "core/control/service.h"
 #include "core/control/token_secret.h"
 #include "core/control/traffic_build.h"
+#include "core/node/device_reader.h"
 
 /* Keys that are no object's. */
 static const char KEY_GC[] = "gc";
 static const char KEY_EVENT_SWEEP[] = "event-sweep";
 static const char KEY_HEARTBEAT[] = "heartbeat";
 static const char KEY_AUTOSCALE[] = "autoscale";
+static const char KEY_DEVICES[] = "devices";
 
 struct controllers {
     struct world w;
@@ -270,6 +272,13 @@ static enum errc dispatch(struct world *w, const char *key, struct error *err) {
         workqueue_add(w->queue, key, w->mono_ms + NODE_HEARTBEAT_SECONDS * 1000);
         return node_ensure(w, err);
     }
+    if (!strcmp(key, KEY_DEVICES)) {
+        /* The Node is written under its own key, which is tried again when it fails. */
+        if (device_reader_poll(w->device_reader))
+            workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
+        workqueue_add(w->queue, key, w->mono_ms + device_reader_period_ms(w->device_reader));
+        return OK;
+    }
     if (!strcmp(key, KEY_AUTOSCALE)) {
         if (autoscale_tick(w))
             workqueue_add(w->queue, key, w->mono_ms + AUTOSCALE_TICK_MS);
@@ -353,6 +362,9 @@ enum errc controllers_create(const struct world *world, store_notify_fn *notify,
         return err->code;
     workqueue_add(c->w.queue, KEY_EVENT_SWEEP, c->w.mono_ms);
     workqueue_add(c->w.queue, KEY_HEARTBEAT, c->w.mono_ms + NODE_HEARTBEAT_SECONDS * 1000);
+    if (device_reader_period_ms(c->w.device_reader))
+        workqueue_add(c->w.queue, KEY_DEVICES,
+                      c->w.mono_ms + device_reader_period_ms(c->w.device_reader));
     *ret_c = steal(c);
     return OK;
 }

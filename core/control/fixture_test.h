@@ -31,6 +31,8 @@ struct fixture {
     char dir[64];
     struct store *store;
     struct traffic *traffic;
+    struct device_reader
+        *device_reader;      /* NULL, unless a test sets it and starts the daemon anew */
     const struct auth *auth; /* NULL, unless a test sets it and starts the daemon anew */
     struct config config;
     struct controllers *controllers;
@@ -222,6 +224,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
                    .forget = fake_forget,
                    .forget_pod = fake_forget_pod,
                    .self = f},
+        .device_reader = f->device_reader,
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

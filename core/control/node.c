@@ -14,6 +14,8 @@
 
 #include "core/base/clock.h"
 #include "core/control/events.h"
+#include "core/control/node_devices.h"
+#include "core/node/device_reader.h"
 
 enum { LINE_BYTES_MAX = 256 };
 
@@ -82,15 +84,19 @@ static json_t *node_info(const struct utsname *u) {
                      "operatingSystem", "linux", "osImage", image, "systemUUID", system_uuid);
 }
 
-/* Capacity and allocatable alike: nothing is set aside. */
-static json_t *measure(const struct world *w) {
+/* Capacity and allocatable alike: nothing is set aside. A machine that is described by a file has
+ * the cores and the memory that it says. */
+static json_t *measure(const struct world *w, const struct devices *d) {
     struct sysinfo memory;
     struct statvfs disk;
     char cpu[24], bytes[32], storage[32] = "0", pods[16];
-    snprintf(cpu, sizeof(cpu), "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+    snprintf(cpu, sizeof(cpu), "%ld",
+             d && d->num_cores ? (long)d->num_cores : sysconf(_SC_NPROCESSORS_ONLN));
     sysinfo(&memory);
     snprintf(bytes, sizeof(bytes), "%lluKi",
-             (unsigned long long)memory.totalram * memory.mem_unit / 1024);
+             (d && d->memory_bytes ? (unsigned long long)d->memory_bytes
+                                   : (unsigned long long)memory.totalram * memory.mem_unit) /
+                 1024);
     if (w->config->data_dir && !statvfs(w->config->data_dir, &disk))
         snprintf(storage, sizeof(storage), "%lluKi",
                  (unsigned long long)disk.f_blocks * disk.f_frsize / 1024);
@@ -125,25 +131,31 @@ static void set_labels(const struct world *w, json_t *node, const struct utsname
     json_object_set_new(labels, "beta.kubernetes.io/arch", json_string(architecture(u->machine)));
 }
 
-/* Extended resources (their names have a domain) that somebody advertised by a patch stay. */
+/* Extended resources (their names have a domain) that somebody else advertised by a patch stay. */
 static void set_resources(json_t *node, const char *path, const json_t *measured) {
     json_t *resources = json_copy((json_t *)measured), *amount;
     const char *name;
     json_object_foreach (object_at(node, path), name, amount) {
-        if (strchr(name, '/'))
+        if (strchr(name, '/') && !json_object_get(resources, name) &&
+            !node_devices_wrote(node, name))
             json_object_set(resources, name, amount);
     }
     object_set(node, path, resources);
 }
 
-static void describe(const struct world *w, json_t *node) {
+static void describe(struct world *w, json_t *node) {
     struct utsname u;
     uname(&u);
     set_labels(w, node, &u);
-    json_t *measured = measure(w);
-    set_resources(node, "status.capacity", measured);
-    set_resources(node, "status.allocatable", measured);
-    json_decref(measured);
+    const struct devices *devices = device_reader_current(w->device_reader);
+    json_t *capacity = measure(w, devices), *allocatable = json_copy(capacity);
+    node_devices_add_resources(devices, false, capacity);
+    node_devices_add_resources(devices, true, allocatable);
+    set_resources(node, "status.capacity", capacity);
+    set_resources(node, "status.allocatable", allocatable);
+    json_decref(capacity);
+    json_decref(allocatable);
+    node_devices_describe(w, node, devices);
     object_set(node, "status.nodeInfo", node_info(&u));
     object_set(node, "status.addresses",
                json_pack("[{s:s, s:s}, {s:s, s:s}]", "type", "InternalIP", "address", w->node_ip,

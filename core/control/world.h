@@ -52,6 +52,7 @@ enum kind kind_of_key(const char *store_key);
 struct event_buffer;    /* core/control/events.c */
 struct pod_table;       /* core/control/pod.c */
 struct autoscale_table; /* core/control/autoscale.c */
+struct device_reader;   /* core/node/device_reader.h */
 
 struct world {
     struct store *store; /* borrowed, like everything up to `program` */
@@ -60,6 +61,7 @@ struct world {
     struct traffic *traffic;
     struct metrics *metrics; /* may be NULL: nothing is counted */
     struct replica_driver driver;
+    struct device_reader *device_reader; /* may be NULL: the machine has no devices */
     const char *gateway_url, *kube_address, *ca_pem;
     const struct auth *auth; /* NULL: Secrets get no tokens */
     const char *node_name, *node_ip;
