@@ -2,10 +2,14 @@
  *
  *   client ══ tunnel ══ [WebSocket] ══ SPDY ══ pair: error stream, data stream ◀─▶ socket
  *
- * Older clients speak SPDY at once; newer ones put the very same bytes into the binary messages of
- * a WebSocket, whose borders mean nothing. For each connection the client opens two streams that
- * have the header `requestid` in common. When both are there the target is dialled; what goes wrong
- * is told as text on the error stream. Each direction of a pair ends by itself, as it does in TCP.
+ * Older kubectls speak SPDY at once; newer ones put the very same bytes into the binary messages of
+ * a WebSocket, whose borders mean nothing. Clients in other languages know neither: theirs is
+ * v4.channel.k8s.io, one connection for each port that the query names, with two channels, whose
+ * first message is the port; it has no ends but that of all.
+ *
+ * In SPDY the client opens two streams for each connection, which have the header `requestid` in
+ * common. When both are there the target is dialled; what goes wrong is told as text on the error
+ * stream. Each direction of a pair ends by itself, as it does in TCP.
  *
  * One loop on the tunnel's thread owns everything. What waits for a target is bounded; when it is
  * there the client is not read, which holds up the other pairs of the same tunnel, too. */
@@ -24,9 +28,10 @@
 #include "kube-compat/tunnel.h"
 #include "kube-compat/upgrade.h"
 
-enum { REQUEST_ID_BYTES_MAX = 64 };
+enum { REQUEST_ID_BYTES_MAX = 64, FORWARD_PORTS_MAX = 32 };
 
-static const char *const websocket_protocols[] = {"SPDY/3.1+portforward.k8s.io", NULL};
+static const char *const websocket_protocols[] = {"SPDY/3.1+portforward.k8s.io",
+                                                  "v4.channel.k8s.io", NULL};
 static const char *const spdy_protocols[] = {"portforward.k8s.io", NULL};
 
 /* One connection. A slot is free when it has no stream. */
@@ -44,10 +49,11 @@ struct pair {
 struct forward {
     struct reach *reach;
     bool in_websocket;
+    bool in_channels; /* of the WebSocket; stream N of a pair is channel N - 1 then */
     struct websocket_reader websocket;
     struct spdy_reader *spdy;
     struct spdy_writer writer;
-    struct buf out; /* SPDY, before it is put into messages */
+    struct buf out; /* SPDY, before it is put into messages; in_channels: messages */
     uint32_t last_stream;
     struct pair pairs[FORWARD_PAIRS_MAX];
     bool closing; /* the client is through */
@@ -90,21 +96,32 @@ static size_t input_waiting(const struct pair *p) {
     return p->input.len - p->input_sent;
 }
 
+static void write_stream(struct forward *f, uint32_t stream, const void *data, size_t len,
+                         bool fin) {
+    if (!f->in_channels) {
+        spdy_write_data(&f->out, stream, data, len, fin);
+    } else if (len) {
+        websocket_write_head(&f->out, WEBSOCKET_BINARY, len + 1);
+        buf_putc(&f->out, (char)(stream - 1));
+        buf_append(&f->out, data, len);
+    }
+}
+
 /* We send nothing more on either stream. Clients wait for the end of both. */
 static void end_output(struct forward *f, struct pair *p) {
     if (p->target_ended)
         return;
     p->target_ended = true;
     if (p->data_stream)
-        spdy_write_data(&f->out, p->data_stream, "", 0, true);
+        write_stream(f, p->data_stream, "", 0, true);
     if (p->error_stream)
-        spdy_write_data(&f->out, p->error_stream, "", 0, true);
+        write_stream(f, p->error_stream, "", 0, true);
 }
 
 /* why: what went wrong, if the client can still be told; NULL: nothing. */
 static void end_pair(struct forward *f, struct pair *p, const char *why) {
     if (why && !p->target_ended)
-        spdy_write_data(&f->out, p->error_stream, why, strlen(why), false);
+        write_stream(f, p->error_stream, why, strlen(why), false);
     end_output(f, p);
     pair_free(p);
 }
@@ -140,12 +157,12 @@ static void open_stream(struct forward *f, const struct spdy_event *e) {
         dial(f, p);
 }
 
-static void take_data(struct forward *f, const struct spdy_event *e) {
-    struct pair *p = pair_of_stream(f, e->stream);
-    if (!p || e->stream != p->data_stream || p->client_ended)
+static void take_data(struct forward *f, uint32_t stream, const char *data, size_t len, bool fin) {
+    struct pair *p = pair_of_stream(f, stream);
+    if (!p || stream != p->data_stream || p->client_ended)
         return; /* the error stream, or a pair that is through */
-    buf_append(&p->input, e->data, e->len);
-    p->client_ended = e->fin;
+    buf_append(&p->input, data, len);
+    p->client_ended = fin;
 }
 
 static void take_event(struct forward *f, const struct spdy_event *e) {
@@ -155,7 +172,7 @@ static void take_event(struct forward *f, const struct spdy_event *e) {
         open_stream(f, e);
         break;
     case SPDY_DATA:
-        take_data(f, e);
+        take_data(f, e->stream, e->data, e->len, e->fin);
         break;
     case SPDY_RESET:
         p = pair_of_stream(f, e->stream);
@@ -209,7 +226,9 @@ static bool read_websocket(struct tunnel *t, struct forward *f) {
         }
         if (m.opcode == WEBSOCKET_PING)
             websocket_write(&t->out, WEBSOCKET_PONG, m.data, m.len);
-        if (m.opcode != WEBSOCKET_BINARY)
+        if (m.opcode == WEBSOCKET_BINARY && m.len && f->in_channels)
+            take_data(f, (unsigned char)m.data[0] + 1u, m.data + 1, m.len - 1, false);
+        if (m.opcode != WEBSOCKET_BINARY || f->in_channels)
             continue;
         spdy_feed(f->spdy, m.data, m.len);
         if (!read_spdy(f))
@@ -286,7 +305,7 @@ static void read_target(const struct tunnel *t, struct forward *f, struct pair *
             return;
         }
         if (n)
-            spdy_write_data(&f->out, p->data_stream, data, (size_t)n, false);
+            write_stream(f, p->data_stream, data, (size_t)n, false);
         else
             end_output(f, p);
     }
@@ -307,7 +326,7 @@ static void pump_targets(struct tunnel *t, struct forward *f) {
 
 /* What was written as SPDY, on its way to the client. */
 static void hand_over(struct tunnel *t, struct forward *f) {
-    if (f->in_websocket && f->out.len)
+    if (f->in_websocket && !f->in_channels && f->out.len)
         websocket_write_head(&t->out, WEBSOCKET_BINARY, f->out.len);
     buf_append(&t->out, f->out.data, f->out.len);
     buf_clear(&f->out);
@@ -336,15 +355,41 @@ static bool wait(struct tunnel *t, struct forward *f) {
     return tunnel_polled(t, polls);
 }
 
+/* Channels say their port first, and are dialled at once. */
+static void open_channels(struct forward *f) {
+    for (size_t i = 0; i < FORWARD_PAIRS_MAX && !is_free(&f->pairs[i]); i++) {
+        struct pair *p = &f->pairs[i];
+        const char port[] = {(char)p->port, (char)(p->port >> 8)};
+        write_stream(f, p->data_stream, port, sizeof(port), false);
+        write_stream(f, p->error_stream, port, sizeof(port), false);
+        dial(f, p);
+    }
+}
+
+/* No channel is left: there is nothing to come. */
+static bool channels_ended(const struct forward *f) {
+    for (size_t i = 0; i < FORWARD_PAIRS_MAX; i++) {
+        if (!is_free(&f->pairs[i]) && !f->pairs[i].target_ended)
+            return false;
+    }
+    return true;
+}
+
 static void run(struct tunnel *t, void *user) {
     struct forward *f = user;
     bool go_on = true;
+    if (f->in_channels)
+        open_channels(f);
     while (go_on) {
         go_on = read_client(t, f);
         pump_targets(t, f);
         if (tunnel_ping_due(t))
             ping(t, f);
         hand_over(t, f);
+        if (go_on && f->in_channels && channels_ended(f)) {
+            websocket_write_close(&t->out, WEBSOCKET_NORMAL, "");
+            break;
+        }
         tunnel_send(t);
         go_on = go_on && wait(t, f);
     }
@@ -366,6 +411,33 @@ static void destroy(void *user) {
 
 /* ---- the request ---- */
 
+/* ports=80&ports=81, or ports=80,81: two channels each. */
+static enum errc read_ports(struct request *rq, struct forward *f, struct error *err) {
+    const char *values[FORWARD_PORTS_MAX];
+    size_t num_values = http_query_all(rq->x, "ports", values, FORWARD_PORTS_MAX), num = 0;
+    for (size_t i = 0; i < num_values && i < FORWARD_PORTS_MAX; i++) {
+        for (const char *at = values[i]; *at;) {
+            char *end;
+            long port = strtol(at, &end, 10);
+            if (end == at || (*end && *end != ',') || port <= 0 || port > UINT16_MAX)
+                return err_set(err, ERR_MALFORMED, "ports: \"%.64s\" is no port", at);
+            if (num == FORWARD_PORTS_MAX)
+                break;
+            struct pair *p = &f->pairs[num];
+            p->port = (uint16_t)port;
+            p->data_stream = (uint32_t)(2 * num + 1);
+            p->error_stream = (uint32_t)(2 * num + 2);
+            num++;
+            at = *end ? end + 1 : end;
+        }
+    }
+    if (!num)
+        return err_set(err, ERR_MALFORMED, "query parameter \"ports\" is required");
+    if (num == FORWARD_PORTS_MAX)
+        return err_set(err, ERR_TOO_LARGE, "%d ports or more", FORWARD_PORTS_MAX);
+    return OK;
+}
+
 static enum errc agree(struct request *rq, struct forward *f, const char **ret_upgrade,
                        struct error *err) {
     const char *protocol;
@@ -373,7 +445,10 @@ static enum errc agree(struct request *rq, struct forward *f, const char **ret_u
     case UPGRADE_WEBSOCKET:
         f->in_websocket = true;
         *ret_upgrade = UPGRADE_WEBSOCKET_NAME;
-        return upgrade_websocket(rq->x, websocket_protocols, false, &protocol, err);
+        if (upgrade_websocket(rq->x, websocket_protocols, false, &protocol, err))
+            return err->code;
+        f->in_channels = protocol == websocket_protocols[1];
+        return f->in_channels ? read_ports(rq, f, err) : OK;
     case UPGRADE_SPDY:
         *ret_upgrade = UPGRADE_SPDY_NAME;
         return upgrade_spdy(rq->x, spdy_protocols, &protocol, err);

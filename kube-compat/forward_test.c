@@ -313,6 +313,86 @@ static void much_arrives_whole(void **state) {
     close(listener);
 }
 
+/* ---- channels, as clients in other languages have them ---- */
+
+/* The next binary message; its channel. -1: the WebSocket was closed. */
+static int next_message(struct client *c, struct buf *ret_data) {
+    buf_clear(ret_data);
+    for (;;) {
+        const unsigned char *p = (const unsigned char *)c->in.data;
+        size_t have = c->in.len;
+        if (have >= 2 && p[1] < 126 && have >= 2u + p[1]) {
+            int channel = p[0] == 0x82 ? p[2] : -1;
+            if (channel >= 0)
+                buf_append(ret_data, p + 3, p[1] - 1u);
+            buf_consume(&c->in, 2u + p[1]);
+            return channel;
+        }
+        assert_true(client_read(c));
+    }
+}
+
+static int dial_channels(struct client *c, const char *query) {
+    client_dial(c);
+    AUTO_FREE char *request =
+        mem_printf("GET /api/v1/namespaces/default/pods/p/portforward%s HTTP/1.1\r\nHost: h\r\n"
+                   "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                   "Sec-WebSocket-Protocol: v5.channel.k8s.io, v4.channel.k8s.io\r\n\r\n",
+                   query);
+    client_send(c, request, strlen(request));
+    char *end;
+    while (!c->in.data || !(end = strstr(c->in.data, "\r\n\r\n")))
+        assert_true(client_read(c));
+    int status = (int)strtol(c->in.data + 9, NULL, 10);
+    buf_consume(&c->in, (size_t)(end + 4 - c->in.data));
+    return status;
+}
+
+static void channels_carry_one_connection_for_each_port(void **state) {
+    uint16_t port, nobodys;
+    int listener = listen_somewhere(&port);
+    close(listen_somewhere(&nobodys));
+    AUTO_CLIENT c;
+    AUTO_BUF data = BUF_INIT;
+    AUTO_FREE char *query = mem_printf("?ports=%u&ports=%u", port, nobodys);
+    assert_int_equal(dial_channels(&c, query), 101);
+    for (int channel = 0; channel < 4; channel++) { /* each says its port; the second one's error */
+        if (next_message(&c, &data) != channel)
+            fail_msg("channel %d does not say its port", channel);
+        unsigned said = (unsigned char)data.data[0] | (unsigned)(unsigned char)data.data[1] << 8;
+        assert_int_equal(said, channel < 2 ? port : nobodys);
+    }
+    assert_int_equal(next_message(&c, &data), 3);
+    assert_non_null(strstr(data.data, "no process of the pod listens"));
+    int target = accept(listener, NULL, NULL);
+    static const char masked[] = "\x82\x86\0\0\0\0\0hello";
+    client_send(&c, masked, sizeof(masked) - 1);
+    char got[8] = "";
+    assert_int_equal(recv(target, got, 5, MSG_WAITALL), 5);
+    assert_string_equal(got, "hello");
+    assert_int_equal(send(target, "answer", 6, 0), 6);
+    assert_int_equal(next_message(&c, &data), 0);
+    assert_string_equal(data.data, "answer");
+    close(target); /* the last one: nothing is to come */
+    assert_int_equal(next_message(&c, &data), -1);
+    close(listener);
+}
+
+static void channels_need_ports(void **state) {
+    static const char *const bad[] = {"",         "?ports=",         "?ports=x",
+                                      "?ports=0", "?ports=80,65536", "?ports=80;81"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        AUTO_CLIENT c;
+        assert_int_equal(dial_channels(&c, bad[i]), 400);
+    }
+    AUTO_BUF many = BUF_INIT;
+    for (int i = 1; i <= 40; i++)
+        buf_printf(&many, "%s%d", i == 1 ? "?ports=" : ",", i);
+    AUTO_CLIENT c;
+    assert_int_equal(dial_channels(&c, many.data), 413);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connections_carry_both_ways_and_end_by_halves),
@@ -322,6 +402,8 @@ int main(void) {
         cmocka_unit_test(targets_end_with_the_client),
         cmocka_unit_test(a_reset_ends_one_connection),
         cmocka_unit_test(much_arrives_whole),
+        cmocka_unit_test(channels_carry_one_connection_for_each_port),
+        cmocka_unit_test(channels_need_ports),
     };
     container_user = getuid(); /* whose listeners are the pod's */
     return cmocka_run_group_tests(tests, start, stop);

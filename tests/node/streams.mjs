@@ -1,4 +1,4 @@
-// @kubernetes/client-node's streams: exec, attach, and a log that is followed to its end; and exec where there is none.
+// @kubernetes/client-node's streams: exec, attach, port-forward, and a log that is followed to its end; and exec where there is none.
 // KUBECONFIG=... node streams.mjs
 import assert from 'node:assert/strict';
 import { Readable, Writable } from 'node:stream';
@@ -86,6 +86,23 @@ const tests = {
     const out = new Text();
     const socket = await new k8s.Attach(config).attach(namespace, 'says', 'main', out, null, null, false);
     await out.until('again\nagain\n');
+    socket.close();
+  },
+
+  async 'a port of a pod is forwarded'() {
+    const echo = 'import socket\ns = socket.create_server(("127.0.0.1", 0))\nprint("port", s.getsockname()[1], flush=True)\n'
+      + 'while True:\n  c, _ = s.accept()\n  while data := c.recv(4096): c.sendall(data.upper())\n  c.close()';
+    await makePod('echo', { image: 'host', command: ['python3', '-c', echo] });
+    const said = new Text();
+    const log = await new k8s.Log(config).log(namespace, 'echo', 'main', said, { follow: true });
+    await said.until('\n');
+    log.abort();
+    const out = new Text();
+    const input = new Readable({ read() {} });
+    input.push('to the pod');
+    const socket = await new k8s.PortForward(config)
+      .portForward(namespace, 'echo', [Number(said.text.split(' ')[1])], out, null, input);
+    await out.until('TO THE POD');
     socket.close();
   },
 
