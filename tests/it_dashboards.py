@@ -210,8 +210,18 @@ def headlamp_logs_in_applies_and_scales(program):
                 uids = [o["metadata"].get("uid") for o in items]
                 # Metrics have no uid on a cluster either.
                 assert version.startswith("metrics.") or (all(uids) and len(set(uids)) == len(uids)), (plural, uids)
-        restart = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}}
-        browser.must(200, "PATCH", DEPLOYMENTS + "/web", restart, kind=STRATEGIC)
+        # A list that is open follows by WebSocket, and drops what it knows by its revision.
+        listed = browser.get(DEPLOYMENTS)
+        revision = listed["metadata"]["resourceVersion"]
+        with browser.watch_socket(query(DEPLOYMENTS, watch="1", resourceVersion=revision)) as live:
+            restart = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}}
+            browser.must(200, "PATCH", DEPLOYMENTS + "/web", restart, kind=STRATEGIC)
+            live.until(lambda kind, o: kind == "MODIFIED" and "annotations" in o["spec"]["template"]["metadata"])
+            browser.must(200, "DELETE", DEPLOYMENTS + "/web", {"propagationPolicy": "Background"})
+            live.until(lambda kind, o: kind == "DELETED" and o["metadata"]["name"] == "web")
+            assert all(int(e["object"]["metadata"]["resourceVersion"]) > int(revision) for e in live.seen)
+            live.send(8, b"\x03\xe8")  # the tab is closed
+            assert live.next() is None
 
 
 # ---- Argo CD

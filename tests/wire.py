@@ -1,7 +1,11 @@
 """HTTP as other clients send it: exact headers, watches line by line, protobuf bodies. For the tests that replay what a
 client does on the wire. Standard library only."""
+import base64
+import hashlib
 import http.client
 import json
+import os
+import socket
 import ssl
 import urllib.parse
 
@@ -65,6 +69,9 @@ class Client:
     def watch(self, path, accept="application/json"):
         return Watch(self, path, accept)
 
+    def watch_socket(self, path):
+        return SocketWatch(self, path)
+
 
 class Watch:
     """An open watch. Use as a context manager."""
@@ -84,12 +91,16 @@ class Watch:
         self.response.close()
         self.connection.close()
 
+    def read(self):
+        """The text of the next event; empty: the server ended the watch."""
+        return self.response.readline()
+
     def next(self):
         """The next event; None: the server ended the watch."""
-        line = self.response.readline()
-        if not line:
+        text = self.read()
+        if not text:
             return None
-        event = json.loads(line)
+        event = json.loads(text)
         assert set(event) == {"type", "object"} and event["object"]["kind"], event
         assert event["type"] in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"), event
         self.seen.append(event)
@@ -102,6 +113,54 @@ class Watch:
             assert event, f"{self.path} ended after {[e['type'] for e in self.seen]}"
             if fits(event["type"], event["object"]):
                 return event
+
+
+class SocketWatch(Watch):
+    """A watch over WebSocket, as browsers and Headlamp's multiplexer open it: an event is a text frame."""
+
+    def __init__(self, client, path):
+        self.path, self.seen = path, []
+        host, _, port = client.host.rpartition(":")
+        key = base64.b64encode(os.urandom(16)).decode()
+        plain = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        self.connection = ssl._create_unverified_context().wrap_socket(plain)
+        self.response = self.connection.makefile("rb")
+        headers = {**client.headers, "Host": client.host, "Connection": "Upgrade", "Upgrade": "websocket",
+                   "Origin": "https://" + client.host, "Sec-WebSocket-Key": key, "Sec-WebSocket-Version": "13"}
+        lines = [f"GET {path} HTTP/1.1"] + [f"{k}: {v}" for k, v in headers.items()]
+        self.connection.sendall("\r\n".join(lines + ["", ""]).encode())
+        status = self.response.readline()
+        answered = http.client.parse_headers(self.response)
+        assert b" 101 " in status, status
+        proof = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        assert answered["Sec-WebSocket-Accept"] == base64.b64encode(proof).decode(), answered
+        assert "Sec-WebSocket-Protocol" not in answered, "none was offered"
+
+    def exact(self, num):
+        data = self.response.read(num)
+        assert len(data) == num, "the connection ended inside a frame"
+        return data
+
+    def send(self, opcode, data):
+        mask = os.urandom(4)
+        masked = bytes(b ^ mask[i % 4] for i, b in enumerate(data))
+        self.connection.sendall(bytes([0x80 | opcode, 0x80 | len(data)]) + mask + masked)
+
+    def read(self):
+        text = b""
+        while True:
+            first, size = self.exact(2)
+            assert not size & 0x80, "a server's frames are not masked"
+            size = int.from_bytes(self.exact(2 if size == 126 else 8), "big") if size >= 126 else size
+            data, opcode = self.exact(size), first & 0xf
+            if opcode == 9:
+                self.send(10, data)
+            elif opcode == 8:
+                return b""
+            elif opcode < 3:
+                text += data
+                if first & 0x80:
+                    return text
 
 
 def query(path, **parameters):
