@@ -254,6 +254,19 @@ static void a_command_ends_with_its_client(void **state) {
     fclose(f);
 }
 
+/* It has left the command's process group, has its output, and never stops. */
+static void what_a_command_leaves_behind_is_not_waited_for(void **state) {
+    AUTO_CLIENT c;
+    AUTO_SAID s = {0};
+    client_open(&c, SHELL "setsid+yes+%26+read+x;exit+3", V5);
+    read_text(&c, &s, CHANNEL_STDOUT, "y\n");
+    client_frame(&c, 0x82, "\0go\n", 4);
+    read_end(&c, &s);
+    json_t *status = json_loads(text_of(&s, CHANNEL_ERROR), 0, NULL);
+    assert_string_equal(object_str(status, "details.causes.0.message"), "3");
+    json_decref(status);
+}
+
 static void attach_follows_the_output(void **state) {
     AUTO_CLIENT c;
     AUTO_SAID s = {0};
@@ -331,6 +344,7 @@ int main(void) {
         cmocka_unit_test(handshakes_are_checked),
         cmocka_unit_test(broken_clients_are_told_and_left),
         cmocka_unit_test(a_command_ends_with_its_client),
+        cmocka_unit_test(what_a_command_leaves_behind_is_not_waited_for),
         cmocka_unit_test(attach_follows_the_output),
         cmocka_unit_test(tunnels_are_bounded),
         cmocka_unit_test(ends_come_from_the_other_side_too),

@@ -28,7 +28,7 @@
 #include "kube-compat/tunnel.h"
 #include "kube-compat/upgrade.h"
 
-enum { REQUEST_ID_BYTES_MAX = 64, FORWARD_PORTS_MAX = 32 };
+enum { REQUEST_ID_BYTES_MAX = 64, FORWARD_PORTS_MAX = 32, WHY_BYTES_MAX = 128 };
 
 static const char *const websocket_protocols[] = {"SPDY/3.1+portforward.k8s.io",
                                                   "v4.channel.k8s.io", NULL};
@@ -42,6 +42,7 @@ struct pair {
     int fd;           /* the target's; -1: not dialled yet, or through */
     struct buf input; /* for the target */
     size_t input_sent;
+    bool connected;                  /* before that nothing is sent, not even an end */
     bool client_ended, target_ended; /* sends nothing more */
     bool shut;                       /* the target knows that the client has ended */
 };
@@ -263,25 +264,46 @@ static bool read_client(struct tunnel *t, struct forward *f) {
 
 /* ---- targets ---- */
 
+/* verb: what did not work, for the reason in errno. */
+static void fail_pair(struct forward *f, struct pair *p, const char *verb) {
+    char why[WHY_BYTES_MAX];
+    snprintf(why, sizeof(why), "%s port %u of the pod: %m", verb, p->port);
+    end_pair(f, p, why);
+}
+
+/* Sees how the connection that is being made gets on. */
+static void connect_target(struct forward *f, struct pair *p) {
+    struct pollfd made = {.fd = p->fd, .events = POLLOUT};
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (p->connected || poll(&made, 1, 0) <= 0)
+        return;
+    if (!getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len))
+        errno = error;
+    p->connected = !errno;
+    if (!p->connected)
+        fail_pair(f, p, "connect to");
+}
+
 static void write_target(struct forward *f, struct pair *p) {
     while (input_waiting(p)) {
         ssize_t n = send(p->fd, p->input.data + p->input_sent, input_waiting(p), MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && (errno == EAGAIN || errno == ENOTCONN))
-            return; /* or it is still connecting */
+        if (n < 0 && errno == EAGAIN)
+            return;
         if (n < 0) {
-            char why[64 + ERROR_TEXT_BYTES_MAX];
-            snprintf(why, sizeof(why), "write to port %u of the pod: %m", p->port);
-            end_pair(f, p, why);
+            fail_pair(f, p, "write to");
             return;
         }
         p->input_sent += (size_t)n;
     }
     buf_clear(&p->input);
     p->input_sent = 0;
-    if (p->client_ended && !p->shut)
-        p->shut = !shutdown(p->fd, SHUT_WR);
+    if (p->client_ended && !p->shut) {
+        shutdown(p->fd, SHUT_WR); /* fails when the target has cut the connection: reading tells */
+        p->shut = true;
+    }
     if (p->shut && p->target_ended)
         end_pair(f, p, NULL);
 }
@@ -296,12 +318,10 @@ static void read_target(const struct tunnel *t, struct forward *f, struct pair *
         ssize_t n = recv(p->fd, data, sizeof(data), 0);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && (errno == EAGAIN || errno == ENOTCONN))
+        if (n < 0 && errno == EAGAIN)
             return;
         if (n < 0) {
-            char why[64 + ERROR_TEXT_BYTES_MAX];
-            snprintf(why, sizeof(why), "read from port %u of the pod: %m", p->port);
-            end_pair(f, p, why);
+            fail_pair(f, p, "read from");
             return;
         }
         if (n)
@@ -315,10 +335,13 @@ static void read_target(const struct tunnel *t, struct forward *f, struct pair *
 
 static void pump_targets(struct tunnel *t, struct forward *f) {
     for (size_t i = 0; i < FORWARD_PAIRS_MAX; i++) {
-        if (f->pairs[i].fd >= 0)
-            write_target(f, &f->pairs[i]);
-        if (f->pairs[i].fd >= 0)
-            read_target(t, f, &f->pairs[i]);
+        struct pair *p = &f->pairs[i];
+        if (p->fd >= 0)
+            connect_target(f, p);
+        if (p->connected)
+            write_target(f, p);
+        if (p->connected)
+            read_target(t, f, p);
     }
 }
 
@@ -347,7 +370,8 @@ static bool wait(struct tunnel *t, struct forward *f) {
     for (size_t i = 0; i < FORWARD_PAIRS_MAX; i++) {
         const struct pair *p = &f->pairs[i];
         bool writes = input_waiting(p) || (p->client_ended && !p->shut);
-        unsigned events = (writes ? POLLOUT : 0) | (room && !p->target_ended ? POLLIN : 0);
+        unsigned events =
+            (writes || !p->connected ? POLLOUT : 0) | (room && !p->target_ended ? POLLIN : 0);
         if (p->fd >= 0 && events)
             polls[num++] = (struct pollfd){.fd = p->fd, .events = (short)events};
     }

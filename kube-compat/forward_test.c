@@ -279,6 +279,36 @@ static void a_reset_ends_one_connection(void **state) {
     close(listener);
 }
 
+/* An end that comes while the target is still being dialled: its queue is full, so that takes until
+ * the kernel asks a second time. */
+static void an_end_waits_for_the_connection(void **state) {
+    uint16_t port;
+    char byte;
+    int listener = listen_somewhere(&port);
+    assert_int_equal(listen(listener, 0), 0);
+    AUTO_CLIENT first;
+    client_dial_port(&first, port);
+    AUTO_SPDY_CLIENT s;
+    AUTO_BUF ping = BUF_INIT;
+    dial_forward(&s, false);
+    open_stream(&s, 1, "error", port, "0");
+    open_stream(&s, 3, "data", port, "0");
+    send_data(&s, 3, "", true);
+    spdy_write_ping(&ping, 1);
+    send_frames(&s, &ping);
+    read_seen(&s, "ping1");
+    close(accept(listener, NULL, NULL));
+    struct pollfd p = {.fd = listener, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+    int target = accept(listener, NULL, NULL);
+    assert_int_equal(recv(target, &byte, 1, 0), 0);
+    assert_int_equal(send(target, "late", 4, 0), 4);
+    read_seen(&s, "3+late");
+    close(target);
+    read_seen(&s, "3|1|");
+    close(listener);
+}
+
 static void much_arrives_whole(void **state) {
     enum { BYTES = 8 << 20 };
     uint16_t port;
@@ -401,6 +431,7 @@ int main(void) {
         cmocka_unit_test(pairs_are_bounded),
         cmocka_unit_test(targets_end_with_the_client),
         cmocka_unit_test(a_reset_ends_one_connection),
+        cmocka_unit_test(an_end_waits_for_the_connection),
         cmocka_unit_test(much_arrives_whole),
         cmocka_unit_test(channels_carry_one_connection_for_each_port),
         cmocka_unit_test(channels_need_ports),

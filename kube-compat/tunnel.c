@@ -212,7 +212,13 @@ bool tunnel_has_room(const struct tunnel *t) {
     return tunnel_unsent(t) < TUNNEL_OUT_BYTES_MAX;
 }
 
+static bool takes_answers(const struct tunnel *t) {
+    return tunnel_unsent(t) < TUNNEL_ANSWERS_BYTES_MAX;
+}
+
 void tunnel_poll(struct tunnel *t, struct pollfd p[TUNNEL_POLLS], bool want_in) {
+    t->turn_bytes = 0;
+    want_in = want_in && takes_answers(t);
     if (!want_in) /* nothing can be heard from who is not read */
         t->heard_ms = clock_mono_ms();
     unsigned in = t->client_ended ? 0 : want_in ? POLLIN : POLLRDHUP;
@@ -251,10 +257,12 @@ size_t tunnel_read(struct tunnel *t, char data[TUNNEL_READ_BYTES_MAX]) {
         buf_consume(&t->early, n);
         return n;
     }
-    if (t->client_ended || t->client_gone)
+    if (t->client_ended || t->client_gone || !takes_answers(t) ||
+        t->turn_bytes >= TUNNEL_TURN_BYTES_MAX)
         return 0;
     ssize_t n = recv(t->fd, data, TUNNEL_READ_BYTES_MAX, MSG_DONTWAIT);
     if (n > 0) {
+        t->turn_bytes += (size_t)n;
         t->heard_ms = clock_mono_ms();
         return (size_t)n;
     }

@@ -18,7 +18,10 @@
 enum {
     TUNNELS_MAX = 256,                /* one more is answered 429 */
     TUNNEL_READ_BYTES_MAX = 32 << 10, /* at once */
+    TUNNEL_TURN_BYTES_MAX = 1 << 20, /* between two polls, so that nobody else waits for a talker */
     TUNNEL_OUT_BYTES_MAX = 256 << 10, /* waiting for the client; then the source is not read */
+    TUNNEL_ANSWERS_BYTES_MAX = 512
+                               << 10, /* with answers to its pings; then it is not read either */
     TUNNEL_FLUSH_MS = 5000,           /* for the last bytes to a client */
     TUNNEL_PING_MS = 20000,           /* a client is asked so often whether it is there */
     TUNNEL_SILENT_MS = 70000, /* one that takes nothing, or says nothing, for so long is gone */
@@ -47,6 +50,7 @@ struct tunnel {
     int stop_fd;
     struct buf out; /* to the client */
     size_t out_sent;
+    size_t turn_bytes; /* read since the last poll */
     bool client_ended; /* it sends nothing more */
     bool client_gone;  /* and takes nothing more */
     /* Monotonic: out was empty or some of it went; something came; a ping was due. */
@@ -80,7 +84,8 @@ void tunnel_poll(struct tunnel *t, struct pollfd p[TUNNEL_POLLS], bool want_in);
 /* What poll said. False: the server stops, or the client has gone; end. */
 bool tunnel_polled(struct tunnel *t, const struct pollfd p[TUNNEL_POLLS]);
 bool tunnel_ping_due(struct tunnel *t); /* true: send one now */
-/* Reads what is there into data; gives how many bytes, 0: nothing now (or client_ended is set). */
+/* Reads what is there into data; gives how many bytes, 0: nothing now, or no more before the next
+ * poll (or client_ended is set). */
 size_t tunnel_read(struct tunnel *t, char data[TUNNEL_READ_BYTES_MAX]);
 /* May more be appended to t->out? */
 bool tunnel_has_room(const struct tunnel *t);

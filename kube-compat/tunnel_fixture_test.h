@@ -118,11 +118,15 @@ static void client_end(struct client *c) {
 }
 #define AUTO_CLIENT __attribute__((cleanup(client_end))) struct client
 
-static void client_dial(struct client *c) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)env.port)};
+static void client_dial_port(struct client *c, uint16_t port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
     *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM, 0)};
     assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof(to)), 0);
+}
+
+static void client_dial(struct client *c) {
+    client_dial_port(c, (uint16_t)env.port);
 }
 
 static void client_send(struct client *c, const void *data, size_t len) {

@@ -121,6 +121,7 @@ static void commands_answer_by_their_exit_code(void **state) {
          ""}, /* who keeps the pipes open */
         {{"sh", "-c", "yes | head -c 100000; exit 1"}, PATIENCE_MS, false, "y\ny"},
         {{"sleep", "1000"}, SHORT_MS, false, "command \"sleep 1000\" timed out after 0s"},
+        {{"yes"}, SHORT_MS, false, "command \"yes\" timed out after 0s"}, /* it never pauses */
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct question q = {.way = QUESTION_EXEC, .argv = (char **)(uintptr_t)cases[i].argv};

@@ -17,7 +17,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HTTP_STATUS_BYTES = 12 /* "HTTP/1.1 200" */ };
+enum {
+    HTTP_STATUS_BYTES = 12,     /* "HTTP/1.1 200" */
+    DRAIN_BYTES_MAX = 64 << 10, /* at once, so that the others are asked, too */
+};
 
 static char **copy_list(char **list) {
     size_t num = 0;
@@ -156,10 +159,11 @@ size_t asking_fds(const struct asking *a, struct pollfd fds[QUESTION_FDS_MAX]) {
     return num;
 }
 
-/* Keeps the first bytes of what comes, and drops the rest. False: it has ended. */
+/* Keeps the first bytes of what is there, and drops the rest; some may be left for the next time.
+ * False: it has ended. */
 static bool drain(int fd, struct buf *out) {
-    char bytes[512];
-    for (;;) {
+    char bytes[4096];
+    for (size_t total = 0; total < DRAIN_BYTES_MAX;) {
         ssize_t n = read(fd, bytes, sizeof(bytes));
         if (n < 0 && errno == EINTR)
             continue;
@@ -168,7 +172,9 @@ static bool drain(int fd, struct buf *out) {
         size_t room =
             out->len < QUESTION_OUTPUT_BYTES_MAX ? QUESTION_OUTPUT_BYTES_MAX - out->len : 0;
         buf_append(out, bytes, (size_t)n < room ? (size_t)n : room);
+        total += (size_t)n;
     }
+    return true;
 }
 
 static void drain_exec(struct asking *a) {
