@@ -197,9 +197,10 @@ enum errc tunnel_start_plain(struct tunnel_set *set, struct http_exchange *x,
     errno = start_thread(t);
     if (!errno)
         return OK;
+    enum errc rc = err_errno(err, "start a thread");
     count_off(set, t);
     tunnel_free(t);
-    return err_errno(err, "start a thread");
+    return rc;
 }
 
 /* ---- on the tunnel's thread ---- */
