@@ -102,7 +102,7 @@ def k9s_shows_everything(program):
             assert scale["kind"] == "Scale" and scale["spec"]["replicas"] == 1
             admin.must(200, "PUT", DEPLOYMENTS + "/web/scale", {**scale, "spec": {"replicas": 2}})
             watch.until(lambda kind, o: kind == "MODIFIED" and o["metadata"]["name"] != state[0]["metadata"]["name"]
-                        and o["status"].get("containerStatuses", [{}])[0].get("ready"))
+                        and (o["status"].get("containerStatuses") or [{}])[0].get("ready"))
         row = admin.get(PODS + "/" + state[0]["metadata"]["name"], accept=TABLE)
         assert [c["name"] for c in row["columnDefinitions"]] == [c["name"] for c in columns] and len(row["rows"]) == 1
 
