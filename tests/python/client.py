@@ -7,7 +7,7 @@ import sys
 import kubernetes
 from kubernetes import client, config, dynamic, utils, watch
 from kubernetes.client.rest import ApiException
-from kubernetes.stream import stream
+from kubernetes.stream import portforward, stream
 
 config.load_kube_config()
 core, apps, custom = client.CoreV1Api(), client.AppsV1Api(), client.CustomObjectsApi()
@@ -65,6 +65,19 @@ def every_list_fits_its_model():
     assert {r.name for r in apps.get_api_resources().resources} >= {"deployments", "deployments/scale"}
 
 
+def forwarded(pod, path):
+    """What a pod's port 8080 answers, parsed, through a forwarded port."""
+    line = portforward(core.connect_get_namespaced_pod_portforward, pod, NAMESPACE, ports="8080").socket(8080)
+    line.settimeout(PATIENCE)
+    line.sendall(f"GET {path} HTTP/1.1\r\nHost: {pod}\r\nConnection: close\r\n\r\n".encode())
+    text = b""
+    while part := line.recv(65536):
+        text += part
+    head, _, body = text.partition(b"\r\n\r\n")
+    assert b" 200 " in head.splitlines()[0], head
+    return json.loads(body)
+
+
 def kserve_sdk():
     """KServeClient.create, wait_isvc_ready, patch, replace, delete, set_credentials."""
     missing = refused(404, core.read_namespaced_config_map, "inferenceservice-config", "kserve")
@@ -109,6 +122,7 @@ def kserve_sdk():
     pods = core.list_namespaced_pod(NAMESPACE, label_selector="serving.kserve.io/inferenceservice=sdk").items
     log = core.read_namespaced_pod_log(pods[0].metadata.name, NAMESPACE, container="kserve-container", tail_lines=5)
     assert "replica is ready" in log
+    assert forwarded(pods[0].metadata.name, "/v1/models")["data"][0]["id"] == "sdk"
     usage = custom.list_namespaced_custom_object("metrics.k8s.io", "v1beta1", NAMESPACE, "pods")
     assert usage["kind"] == "PodMetricsList"
     every_list_fits_its_model()
