@@ -89,7 +89,7 @@ json_t *request_status(const struct request *rq, const struct error *err) {
     struct status_subject about = {
         .group = rq->group,
         .resource = rq->resource,
-        .kind = k ? k->kind : NULL,
+        .kind = k ? k->kind : rq->review_kind,
         .name = rq->name,
     };
     if (rq->options_kind)
@@ -134,7 +134,9 @@ static json_t *metadata_form(const json_t *object) {
 
 static enum accept_form choose_form(const struct request *rq, bool is_status) {
     unsigned allowed = ACCEPT_JSON | ACCEPT_YAML;
-    if (rq->kind && !rq->subresource && !is_status)
+    const char *sub = rq->subresource;
+    bool of_kind = rq->kind && (!sub || !strcmp(sub, "status") || !strcmp(sub, "scale"));
+    if (of_kind && !is_status)
         allowed |= ACCEPT_TABLE | ACCEPT_METADATA;
     return accept_choose(http_header(rq->x, "Accept"), allowed);
 }
@@ -143,19 +145,24 @@ bool request_wants_json(const struct request *rq) {
     return choose_form(rq, false) == ACCEPT_JSON && !http_query_bool(rq->x, "pretty");
 }
 
+void request_fail_unacceptable(struct request *rq) {
+    request_fail_with(
+        rq, status_failure_raw(406, "NotAcceptable",
+                               "only the following media types are accepted: application/json, "
+                               "application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io"));
+}
+
 void request_reply(struct request *rq, int status, json_t *object) {
     bool is_status = object_str(object, "kind") && !strcmp(object_str(object, "kind"), "Status");
     enum accept_form form = choose_form(rq, is_status);
     json_t *shown = NULL;
     audit_result(rq->audit, object);
     if (form == ACCEPT_NONE) {
-        shown =
-            status_failure_raw(406, "NotAcceptable",
-                               "only the following media types are accepted: application/json, "
-                               "application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io");
-        status = 406;
-        audit_failed(rq->audit, shown);
-    } else if (form == ACCEPT_TABLE) {
+        json_decref(object);
+        request_fail_unacceptable(rq);
+        return;
+    }
+    if (form == ACCEPT_TABLE) {
         shown = table_of_reply(rq->kind, object, table_include(http_query(rq->x, "includeObject")),
                                clock_wall_ms());
     } else if (form == ACCEPT_METADATA) {

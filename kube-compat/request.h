@@ -46,6 +46,7 @@ struct request {
     bool dry_run;
     const char *field_manager;    /* of the query; NULL: the client did not say */
     const json_t *applied;        /* managedFields that server-side apply settled; NULL: no apply */
+    const char *review_kind;      /* of a review, which no table has; NULL: it is none */
     const char *options_kind;     /* "ListOptions": what a refusal is about, when not the object */
     struct store_object *written; /* what the write of this request stored; NULL: nothing yet */
     json_t *causes;               /* Status causes found so far */
@@ -57,6 +58,9 @@ void request_fail(struct request *rq, const struct error *err);
 /* In two steps: gives that Status; answers with it (takes it). */
 json_t *request_status(const struct request *rq, const struct error *err);
 void request_fail_with(struct request *rq, json_t *status);
+
+/* Answers that no form which the client accepts can be had. */
+void request_fail_unacceptable(struct request *rq);
 
 /* Answers with an object (takes it) in the form that the client asked for, and the warnings. */
 void request_reply(struct request *rq, int status, json_t *object);

@@ -15,6 +15,28 @@
 
 enum { SCALE_TRIES_MAX = 64 };
 
+/* How a Scale looks as a Table. */
+static struct kind_column columns[] = {
+    {.name = "Desired",
+     .type = "integer",
+     .description = "How many replicas are wanted.",
+     .json_path = ".spec.replicas"},
+    {.name = "Available",
+     .type = "integer",
+     .description = "How many there are.",
+     .json_path = ".status.replicas"},
+    {.name = "Age", .type = "date", .json_path = ".metadata.creationTimestamp"},
+};
+static const struct kind scale_kind = {
+    .group = "autoscaling",
+    .version = "v1",
+    .api_version = "autoscaling/v1",
+    .kind = "Scale",
+    .name_column = true,
+    .columns = columns,
+    .num_columns = ARRAY_LEN(columns),
+};
+
 /* Gives the Scale of an object. */
 static json_t *scale_of(const struct kind *kind, const json_t *o) {
     json_t *metadata = json_object();
@@ -176,8 +198,10 @@ void rest_scale(struct request *rq) {
         for (int tries = 0; retry && tries < SCALE_TRIES_MAX; tries++)
             code = write_scale(rq, &scale, &retry, &err);
     }
-    if (code)
+    if (code) {
         request_fail(rq, &err);
-    else
-        request_reply(rq, 200, scale);
+        return;
+    }
+    rq->kind = &scale_kind;
+    request_reply(rq, 200, scale);
 }

@@ -182,6 +182,7 @@ static json_t *answer_to(const struct request *rq, const struct review *review,
 void reviews_create(struct request *rq, const struct review *review) {
     struct error err = ERROR_INIT;
     json_t *body = NULL;
+    rq->review_kind = review->kind;
     const struct schema *schema = schema_types_find(kinds_types(rq->kinds), review->type);
     enum errc code = body_read(rq, schema, NULL, &body, &err);
     if (!code && !body)

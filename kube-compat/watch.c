@@ -290,14 +290,21 @@ static enum errc open_source(struct request *rq, struct watch *w, struct stream 
     return OK;
 }
 
-static void set_times(struct request *rq, struct watch *w) {
-    const char *text = http_query(rq->x, "timeoutSeconds");
-    int64_t seconds = text ? strtoll(text, NULL, 10) : 0;
+static enum errc set_times(struct request *rq, struct watch *w, struct error *err) {
+    const char *text = given(rq, "timeoutSeconds");
+    char *end = NULL;
+    int64_t seconds = text ? strtoll(text, &end, 10) : 0;
     int64_t now_ms = clock_mono_ms();
+    if (text && *end)
+        return err_set(err, ERR_MALFORMED,
+                       "timeoutSeconds: Invalid value: \"%.64s\": strconv.ParseInt: parsing "
+                       "\"%.64s\": invalid syntax",
+                       text, text);
     if (seconds <= 0 || seconds > 86400)
         seconds = TIMEOUT_SECONDS_MIN + clock_mono_ns() / 1000 % TIMEOUT_SECONDS_MIN;
     w->deadline_ms = now_ms + seconds * 1000;
     w->next_bookmark_ms = now_ms + BOOKMARK_MS;
+    return OK;
 }
 
 /* Browsers name one of these beside their token, and want it named in the answer; messages are text
@@ -315,9 +322,15 @@ void watch_start(struct request *rq) {
     w->form =
         accept_choose(http_header(rq->x, "Accept"), ACCEPT_JSON | ACCEPT_TABLE | ACCEPT_METADATA);
     w->include = table_include(http_query(rq->x, "includeObject"));
-    set_times(rq, w);
+    if (w->form == ACCEPT_NONE) {
+        watch_destroy(w);
+        request_fail_unacceptable(rq);
+        return;
+    }
     enum errc code = filter_init(&w->filter, rq->kind, http_query(rq->x, "labelSelector"),
                                  http_query(rq->x, "fieldSelector"), &err);
+    if (!code)
+        code = set_times(rq, w, &err);
     bool websocket = upgrade_wanted(rq->x) == UPGRADE_WEBSOCKET;
     const char *protocol;
     if (!code && websocket)

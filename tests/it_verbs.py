@@ -185,6 +185,14 @@ def watch_says_that_history_is_gone(program):
         assert rest["items"], rest
 
 
+def bad_parameters_are_named(d, api):
+    api.refused(400, "BadRequest", 'timeoutSeconds: Invalid value: "soon"', "GET", CM + "?watch=1&timeoutSeconds=soon")
+    api.refused(400, "BadRequest", "field label not supported: spec.x", "GET", CM + "?watch=1&fieldSelector=spec.x%3D1")
+    answer = api.refused(422, "Invalid", 'SelfSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes', "POST",
+                         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {}})
+    assert answer["details"]["kind"] == "SelfSubjectAccessReview", answer
+
+
 # ---- deletion ----
 
 def collections_are_deleted_as_selected(d, api):
@@ -432,6 +440,15 @@ def one_manager_has_one_set_whatever_the_version(d, api):
     api.expect(200, "DELETE", paths[0])
 
 
+def subresources_are_shown_as_tables(d, api):
+    api.expect(201, "POST", DEPLOYMENTS, deployment("shown", 3))
+    columns = {sub: d.kubectl("get", "deployment", "shown", f"--subresource={sub}").stdout.split("\n")[0].split() for sub in ("status", "scale")}
+    assert columns["status"][:3] == ["NAME", "READY", "UP-TO-DATE"] and columns["scale"] == ["NAME", "DESIRED", "AVAILABLE", "AGE"], columns
+    row = d.kubectl("get", "deployment", "shown", "--subresource=scale", "--no-headers").stdout.split()
+    assert row[:2] == ["shown", "3"], row
+    api.expect(200, "DELETE", DEPLOYMENTS + "/shown")
+
+
 # ---- methods and forms ----
 
 def methods_that_are_not_there(d, api):
@@ -467,7 +484,7 @@ def forms_that_nobody_reads(d, api):
     status, _, text = api.raw("POST", CM, json.dumps(config_map("m")))
     assert status == 201, (status, text)
     for accept in ("text/html", "application/json;as=Table;v=v9;g=meta.k8s.io", "application/xml;q=0.9, image/*"):
-        for path in (CM, CM + "/m"):
+        for path in (CM, CM + "/m", CM + "?watch=1", DEPLOYMENTS + "/x/scale"):
             status, _, text = api.raw("GET", path, None, {"Accept": accept})
             answer = json.loads(text)
             assert status == 406 and answer["reason"] == "NotAcceptable", (accept, path, status, text)
@@ -562,8 +579,8 @@ def every_kind_is_read_alike(d, api):
         connection.close()
 
 
-SECTIONS = (every_kind_is_read_alike, scale_can_be_applied, one_manager_has_one_set_whatever_the_version,
-            watch_starts_and_ends, watch_shows_what_matches, collections_are_deleted_as_selected, preconditions_and_finalizers,
+SECTIONS = (every_kind_is_read_alike, subresources_are_shown_as_tables, scale_can_be_applied, one_manager_has_one_set_whatever_the_version,
+            watch_starts_and_ends, watch_shows_what_matches, bad_parameters_are_named, collections_are_deleted_as_selected, preconditions_and_finalizers,
             owners_take_their_dependents_along, namespaces_can_be_finalized, quotas_are_asked_on_update, dry_runs_leave_nothing, methods_that_are_not_there, forms_that_nobody_reads,
             sizes_have_bounds, booleans_are_as_kubernetes_reads_them, bodies_may_leave_things_out)
 

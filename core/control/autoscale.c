@@ -20,6 +20,7 @@
 #include "core/control/autoscale_plan.h"
 #include "core/control/events.h"
 #include "core/control/isvc_predictor.h"
+#include "core/owners.h"
 
 static const char COMPONENT[] = "autoscaler";
 
@@ -225,10 +226,17 @@ static void count(struct world *w, const struct autoscale_record *r,
     metric_add(metrics_get(w->metrics, &decisions_total, values), 1);
 }
 
+/* The replicas are this controller's then, under the name that tools look for (Argo CD ignores what
+ * kube-controller-manager owns), and who applies the Deployment anew meets a conflict. */
 static enum errc set_replicas(struct world *w, const struct store_object *deployment,
                               int32_t replicas, struct error *err) {
+    const struct owner owner = {.manager = "kube-controller-manager",
+                                .api_version = "apps/v1",
+                                .subresource = "scale",
+                                .wall_ms = w->wall_ms};
     json_t *updated = json_deep_copy(deployment->json);
     object_set(updated, "spec.replicas", json_integer(replicas));
+    owners_take(updated, "spec.replicas", &owner);
     return world_update(w, deployment, updated, NULL, err);
 }
 

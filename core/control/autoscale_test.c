@@ -160,9 +160,18 @@ static void load_is_followed_within_the_bounds(void **state) {
     f->ready_at_once = f->stops_at_once = true;
     fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
     fixture_pass(f);
+    fixture_patch(
+        f, KIND_DEPLOYMENT, "demo-predictor", "metadata.managedFields",
+        "\"[{\\\"manager\\\":\\\"user\\\",\\\"operation\\\":\\\"Apply\\\",\\\"fieldsV1\\\":"
+        "{\\\"f:spec\\\":{\\\"f:replicas\\\":{}}}}]\"");
     change_load(f, 5);
     fixture_advance(f, 10000);
     assert_int_equal(replicas(f), 3); /* two each */
+    json_t *scaled = fixture_get(f, KIND_DEPLOYMENT, "demo-predictor");
+    const char *owners = object_str(scaled, "metadata.managedFields");
+    assert_non_null(strstr(owners, "kube-controller-manager"));
+    assert_null(strstr(owners, "user")); /* whose field it was */
+    json_decref(scaled);
     change_load(f, 100);
     fixture_advance(f, 10000);
     assert_int_equal(replicas(f), 4);
