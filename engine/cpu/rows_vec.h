@@ -54,7 +54,10 @@ static void silu_mul_vec(float *gate, const float *up, uint32_t len) {
 
 /* ---- attention ---- */
 
-enum { OUT_VECS = 4 /* registers that gather the weighted sum */ };
+enum {
+    OUT_VECS = 4,     /* registers that gather the weighted sum of one head */
+    GATHER_HEADS = 4, /* the most that FEW_HEADS can be */
+};
 
 /* What one call works on: a row, and the query heads that share a KV head. */
 struct attend {
@@ -76,15 +79,29 @@ static inline const float *cached(const struct attend *at, const float *cache, u
     return cache + ((head << at->block_shift) + within) * at->padded;
 }
 
+/* As many positions at a time as a vector has lanes: each has a register that gathers its products,
+ * and these are summed crosswise, which costs a third of as many sums of single registers. K of
+ * those positions stays in the first cache while all heads of the group read it. */
 static void score(const struct attend *at) {
-    for (uint32_t j = 0; j < at->count; j++) {
-        const float *k = cached(at, at->a->k_cache, at->first + j);
+    for (uint32_t j = 0; j < at->count; j += LANES) {
+        const float *k[LANES];
+        for (uint32_t i = 0; i < LANES; i++) {
+            uint32_t position = j + i < at->count ? j + i : at->count - 1;
+            k[i] = cached(at, at->a->k_cache, at->first + position);
+        }
         for (uint32_t h = 0; h < at->group; h++) {
             const float *q = at->q + h * at->padded;
-            vf sum = vf_set1(0);
-            for (size_t d = 0; d < at->padded; d += LANES)
-                sum = vf_fma(vf_load(q + d), vf_load(k + d), sum);
-            at->p[h * at->p_stride + j] = vf_sum(sum) * at->a->scale;
+            vf sums[LANES];
+            for (int i = 0; i < LANES; i++)
+                sums[i] = vf_set1(0);
+            for (size_t d = 0; d < at->padded; d += LANES) {
+                vf part = vf_load(q + d);
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++)
+                    sums[i] = vf_fma(part, vf_load(k[i] + d), sums[i]);
+            }
+            vf scores = vf_mul(vf_sums(sums), vf_set1(at->a->scale));
+            vf_store(at->p + h * at->p_stride + j, scores);
         }
     }
 }
@@ -107,19 +124,61 @@ static float soften(float *p, uint32_t count) {
     return vf_sum(sums);
 }
 
-/* out[d .. d + num_vecs*LANES) = sum_j p[j] * v[j] / sum; num_vecs is a constant once inlined. */
-static inline __attribute__((always_inline)) void
-gather(const struct attend *at, const float *p, float sum, size_t d, int num_vecs, float *out) {
-    vf acc[OUT_VECS];
-    for (int i = 0; i < num_vecs; i++)
-        acc[i] = vf_set1(0);
+/* out[h][d .. d + num_vecs*LANES) = sum_j p[h][j] * v[j] / sums[h], for heads that read V together;
+ * num_heads and num_vecs are constants once inlined. */
+static inline __attribute__((always_inline)) void gather(const struct attend *at, const float *p,
+                                                         const float *sums, size_t d, int num_heads,
+                                                         int num_vecs, float *out) {
+    vf acc[GATHER_HEADS][OUT_VECS];
+    for (int h = 0; h < num_heads; h++)
+        for (int i = 0; i < num_vecs; i++)
+            acc[h][i] = vf_set1(0);
     for (uint32_t j = 0; j < at->count; j++) {
         const float *v = cached(at, at->a->v_cache, at->first + j) + d;
+        vf parts[OUT_VECS];
         for (int i = 0; i < num_vecs; i++)
-            acc[i] = vf_fma(vf_set1(p[j]), vf_load(v + i * LANES), acc[i]);
+            parts[i] = vf_load(v + i * LANES);
+        for (int h = 0; h < num_heads; h++) {
+            vf weight = vf_set1(p[(size_t)h * at->p_stride + j]);
+            for (int i = 0; i < num_vecs; i++)
+                acc[h][i] = vf_fma(weight, parts[i], acc[h][i]);
+        }
     }
-    for (int i = 0; i < num_vecs; i++)
-        vf_store(out + d + i * LANES, vf_div(acc[i], vf_set1(sum)));
+    for (int h = 0; h < num_heads; h++)
+        for (int i = 0; i < num_vecs; i++)
+            vf_store(out + (size_t)h * at->padded + d + i * LANES,
+                     vf_div(acc[h][i], vf_set1(sums[h])));
+}
+
+static inline __attribute__((always_inline)) void gather_heads(const struct attend *at,
+                                                               const float *p, const float *sums,
+                                                               int num_heads, float *out) {
+    size_t d = 0;
+    for (; d + OUT_VECS * LANES <= at->padded; d += OUT_VECS * LANES)
+        gather(at, p, sums, d, num_heads, OUT_VECS, out);
+    for (; d < at->padded; d += LANES)
+        gather(at, p, sums, d, num_heads, 1, out);
+}
+
+/* Turns scores into weights and gathers V by them, for num <= FEW_HEADS heads. */
+static void gather_some(const struct attend *at, float *p, uint32_t num, float *out) {
+    float sums[GATHER_HEADS];
+    for (uint32_t h = 0; h < num; h++)
+        sums[h] = soften(p + h * at->p_stride, at->count);
+    switch (num) {
+    case 1:
+        gather_heads(at, p, sums, 1, out);
+        break;
+    case 2:
+        gather_heads(at, p, sums, 2, out);
+        break;
+    case 3:
+        gather_heads(at, p, sums, 3, out);
+        break;
+    default:
+        gather_heads(at, p, sums, 4, out);
+        break;
+    }
 }
 
 static void attention_vec(const struct attention *a, uint32_t row, uint32_t kv_head,
@@ -146,16 +205,13 @@ static void attention_vec(const struct attention *a, uint32_t row, uint32_t kv_h
         memcpy(at.q + h * at.padded, a->q + start + (size_t)h * a->head_dim,
                a->head_dim * sizeof(float));
     score(&at);
-    for (uint32_t h = 0; h < group; h++) {
-        float *p = at.p + h * at.p_stride, *head = out + h * at.padded;
-        float sum = soften(p, at.count);
-        size_t d = 0;
-        for (; d + OUT_VECS * LANES <= at.padded; d += OUT_VECS * LANES)
-            gather(&at, p, sum, d, OUT_VECS, head);
-        for (; d < at.padded; d += LANES)
-            gather(&at, p, sum, d, 1, head);
-        memcpy(a->out + start + (size_t)h * a->head_dim, head, a->head_dim * sizeof(float));
+    for (uint32_t h = 0, num; h < group; h += num) {
+        num = group - h < FEW_HEADS ? group - h : FEW_HEADS;
+        gather_some(&at, at.p + h * at.p_stride, num, out + h * at.padded);
     }
+    for (uint32_t h = 0; h < group; h++)
+        memcpy(a->out + start + (size_t)h * a->head_dim, out + h * at.padded,
+               a->head_dim * sizeof(float));
 }
 
 #endif

@@ -8,6 +8,7 @@
 enum { LANES = 8 };
 #define TILE_TOKENS 2 /* with 4 rows: 8 of 16 registers hold sums */
 #define FEW_TOKENS  2 /* fewer, beside the registers that unpacking takes */
+#define FEW_HEADS   2 /* with 4 vectors of V each: 8 of 16 registers hold sums */
 
 typedef __m256 vf;
 typedef __m256i vi;
@@ -47,6 +48,20 @@ static inline float vf_sum(vf v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+/* Lane i of the result is the sum of v[i], in an order that is the same for every i. */
+static inline vf vf_sums(const vf v[LANES]) {
+    vf pairs[4], fours[2];
+    for (int i = 0; i < 4; i++)
+        pairs[i] = _mm256_add_ps(_mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]),
+                                 _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 2; i++) {
+        __m256d a = _mm256_castps_pd(pairs[2 * i]), b = _mm256_castps_pd(pairs[2 * i + 1]);
+        fours[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                                 _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+    }
+    return _mm256_add_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20),
+                         _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
 }
 static inline float vf_top(vf v) {
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -8,6 +8,7 @@
 enum { LANES = 16 };
 #define TILE_TOKENS 6 /* with 4 rows: 24 of 32 registers hold sums */
 #define FEW_TOKENS  4 /* fewer, beside the registers that unpacking takes */
+#define FEW_HEADS   4 /* with 4 vectors of V each: 16 of 32 registers hold sums */
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -45,6 +46,23 @@ static inline vf vf_fma(vf a, vf b, vf c) {
 }
 static inline float vf_sum(vf v) {
     return _mm512_reduce_add_ps(v);
+}
+/* Lane i of the result is the sum of v[i], in an order that is the same for every i. */
+static inline vf vf_sums(const vf v[LANES]) {
+    vf pairs[8], fours[4], halves[2];
+    for (int i = 0; i < 8; i++)
+        pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]),
+                                 _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 4; i++) {
+        __m512d a = _mm512_castps_pd(pairs[2 * i]), b = _mm512_castps_pd(pairs[2 * i + 1]);
+        fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                                 _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    for (int i = 0; i < 2; i++)
+        halves[i] = _mm512_add_ps(_mm512_shuffle_f32x4(fours[2 * i], fours[2 * i + 1], 0x88),
+                                  _mm512_shuffle_f32x4(fours[2 * i], fours[2 * i + 1], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(halves[0], halves[1], 0x88),
+                         _mm512_shuffle_f32x4(halves[0], halves[1], 0xdd));
 }
 static inline float vf_top(vf v) {
     return _mm512_reduce_max_ps(v);
