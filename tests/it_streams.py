@@ -205,7 +205,7 @@ def nothing_is_left_of_clients_that_vanish(program):
         before = descriptors(d)
         for version, kubectl in two_kubectls().items():
             marker = f"vanishing-{version}"
-            commands = [["exec", "-i", "shell", "--", "sh", "-c", "cat", marker],  # waits for input
+            commands = [["exec", "-i", "shell", "--", "sh", "-c", "cat; :", marker],  # waits for input
                         ["exec", "shell", "--", "sh", "-c", "sleep 1000 & wait", marker],  # has children
                         ["exec", "shell", "--", "sh", "-c", "while :; do echo 0123456789012345; done", marker],
                         ["attach", "shell"]]
@@ -228,7 +228,7 @@ def nothing_is_left_of_clients_that_vanish(program):
         d.kubectl("delete", "pod", "shell", "--wait=false")
         assert client.wait(PATIENCE) == 137
         start_pod(d, "last")
-        client = subprocess.Popen(["kubectl", "exec", "last", "--", "sh", "-c", "sleep 1000", "vanishing-last"],
+        client = subprocess.Popen(["kubectl", "exec", "last", "--", "sh", "-c", "sleep 1000; :", "vanishing-last"],
                                   env=d.environment(), stderr=subprocess.DEVNULL)
         wait_for("the command to run", lambda: processes("vanishing-last"))
         d.stop()
