@@ -21,6 +21,7 @@
 #include "core/control/control.h"
 #include "core/http.h"
 #include "core/node/usage.h"
+#include "core/node/orphans.h"
 #include "core/node/running.h"
 #include "core/notify.h"
 #include "core/seal.h"
@@ -61,6 +62,7 @@ struct daemon {
     struct gateway *gateway;
     struct control *control;
     char *kube_url, *gateway_url;
+    int reaper_fd; /* open as long as the daemon lives; -1: no reaper */
 };
 
 static enum errc make_dir(const char *path, mode_t mode, struct error *err) {
@@ -256,6 +258,12 @@ static enum errc start(struct daemon *d, struct error *err) {
     return rc ? rc : publish_addresses(d, err);
 }
 
+/* Before there are threads. */
+static enum errc watch_orphans(struct daemon *d, struct error *err) {
+    AUTO_FREE char *run = mem_printf("%s/run", d->config.data_dir);
+    return orphans_watch(run, &d->reaper_fd, err);
+}
+
 /* New requests are refused, those that run get the grace that a replica gets. */
 static void drain(struct daemon *d) {
     int64_t deadline = clock_mono_ms() + d->config.drain_seconds * 1000;
@@ -279,6 +287,8 @@ static void stop(struct daemon *d) {
     usage_destroy(d->usage);
     store_close(d->store);
     seal_close(d->seal);
+    if (d->reaper_fd >= 0)
+        close(d->reaper_fd);
     free(d->kube_url);
     free(d->gateway_url);
     config_deinit(&d->config);
@@ -330,7 +340,7 @@ static void wait_for_end(int signal_fd) {
 }
 
 static int serve_command(int argc, char **argv) {
-    struct daemon d = {0};
+    struct daemon d = {.reaper_fd = -1};
     struct error err = ERROR_INIT;
     enum log_level level;
     int64_t start_ms = clock_mono_ms();
@@ -351,7 +361,7 @@ static int serve_command(int argc, char **argv) {
         return 2;
     }
     log_set_level(level);
-    if (settle_paths(&d.config, &err) || start(&d, &err)) {
+    if (settle_paths(&d.config, &err) || watch_orphans(&d, &err) || start(&d, &err)) {
         fprintf(stderr, "inferd serve: %s\n", err.text);
         stop(&d);
         return 1;

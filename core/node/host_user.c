@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/node/process.h"
 #include "core/node/trash.h"
 
 enum { ENVIRON_BYTES_MAX = 256 * 1024, STATUS_BYTES_MAX = 512 };
@@ -128,7 +129,8 @@ static bool has_in_environment(int pid, const char *entry, const char *other) {
 }
 
 /* group 0: by the environment only. */
-static void end_marked(uint32_t user, int32_t group, const char *entry, const char *other) {
+static void end_marked(uint32_t user, int32_t group, const char *entry, const char *other,
+                       uint64_t before_ticks) {
     DIR *d = opendir("/proc");
     if (!d)
         return;
@@ -136,19 +138,22 @@ static void end_marked(uint32_t user, int32_t group, const char *entry, const ch
         int pid = (int)strtol(e->d_name, NULL, 10); /* 0: it is no process */
         if (pid <= 1 || !is_of_user(pid, user))
             continue;
+        struct process_stat stat;
+        if (before_ticks && (!process_stat_read(pid, &stat) || stat.start_ticks >= before_ticks))
+            continue;
         if ((group && getpgid(pid) == group) || has_in_environment(pid, entry, other))
             kill(pid, SIGKILL);
     }
     closedir(d);
 }
 
-void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid) {
+void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid, uint64_t before_ticks) {
     AUTO_FREE char *entry = mem_printf("POD_UID=%s", pod_uid);
-    end_marked(user, group, entry, NULL);
+    end_marked(user, group, entry, NULL, before_ticks);
 }
 
 void host_user_end_container(uint32_t user, const char *pod_uid, const char *container) {
     AUTO_FREE char *entry = mem_printf("POD_UID=%s", pod_uid);
     AUTO_FREE char *name = mem_printf("CONTAINER_NAME=%s", container);
-    end_marked(user, 0, entry, name);
+    end_marked(user, 0, entry, name, 0);
 }

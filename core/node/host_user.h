@@ -18,8 +18,9 @@ void host_homes_clear(const char *homes_dir, struct trash *trash);
 /* Kills every process of the user, at once. */
 void host_user_end(uint32_t user);
 /* Kills the processes of the user that are in the process group or have "POD_UID=pod_uid" in their
- * environment, and waits for none of them: a user's number may have been given to another pod. */
-void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid);
+ * environment, and waits for none of them: a user's number may have been given to another pod.
+ * before_ticks: only those that began before then, by the clock of process.h; 0: all. */
+void host_user_end_pod(uint32_t user, int32_t group, const char *pod_uid, uint64_t before_ticks);
 /* Likewise those of one container, told by its name in "CONTAINER_NAME" beside that. */
 void host_user_end_container(uint32_t user, const char *pod_uid, const char *container);
 

@@ -112,7 +112,7 @@ static void assert_killed(pid_t pid) {
 static void a_users_processes_end_and_no_others(void **state) {
     need_root();
     pid_t alone = start_process(true), here = start_process(false);
-    host_user_end_pod(TEST_USER, alone, "no-such-uid");
+    host_user_end_pod(TEST_USER, alone, "no-such-uid", 0);
     assert_killed(alone);
     assert_int_equal(waitpid(here, NULL, WNOHANG), 0);
     host_user_end(TEST_USER + 1);

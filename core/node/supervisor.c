@@ -14,9 +14,7 @@
  * those groups and waits until they are gone. */
 #include "core/node/supervisor.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,9 +28,9 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/node/host_user.h"
+#include "core/node/orphans.h"
 #include "core/node/probe.h"
 #include "core/node/prober.h"
-#include "core/node/process.h"
 #include "core/node/running.h"
 #include "core/node/spawn.h"
 #include "core/node/trash.h"
@@ -46,7 +44,6 @@ enum {
     PROBE_FAILURES_MAX = 3,
     POST_START_MS_MAX = 24 * 3600 * 1000, /* Kubernetes has no bound */
     PRE_STOP_LEFT_MS_MIN = 2000,          /* between SIGTERM and SIGKILL after a preStop hook */
-    ORPHAN_WAIT_MS = 5000,
 };
 
 struct replica {
@@ -121,20 +118,9 @@ static void set_phase(struct replica *r, enum replica_phase phase) {
     r->state.phase = phase;
 }
 
-/* 0: no such process. */
-static uint64_t start_time(pid_t pid) {
-    struct process_stat stat;
-    return process_stat_read(pid, &stat) ? stat.start_ticks : 0;
-}
-
 static void write_pid_file(const struct supervisor *s, const struct replica *r) {
     AUTO_FREE char *path = run_file(s, key_of(r), "pid");
-    FILE *f = fopen(path, "we");
-    if (f) {
-        fprintf(f, "%d %llu %u\n", r->state.pid, (unsigned long long)start_time(r->state.pid),
-                r->user);
-        fclose(f);
-    }
+    orphans_note(path, r->state.pid, r->user);
 }
 
 static void remove_run_files(const struct supervisor *s, const struct replica *r) {
@@ -144,55 +130,6 @@ static void remove_run_files(const struct supervisor *s, const struct replica *r
     unlink(termination);
     if (r->uds_path)
         unlink(r->uds_path);
-}
-
-/* Kills the process group named by one pid file, if it is still the process that was meant. */
-static void end_orphan(const char *path, const char *uid) {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return;
-    int pid = 0;
-    unsigned user = 0;
-    unsigned long long started = 0;
-    int fields = fscanf(f, "%d %llu %u", &pid, &started, &user);
-    fclose(f);
-    unlink(path);
-    if (fields == 3 && user && pid > 1)
-        host_user_end_pod(user, pid, uid);
-    if (fields < 2 || pid <= 1 || !started || start_time(pid) != started)
-        return;
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    log_warn("ending a replica that an earlier daemon left", "pid=%d", pid);
-    kill(-pid, SIGKILL);
-    kill(pid, SIGKILL);
-    if (pidfd < 0)
-        return;
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    if (poll(&p, 1, ORPHAN_WAIT_MS) <= 0)
-        log_error("an orphan does not end", "pid=%d waited_ms=%d", pid, ORPHAN_WAIT_MS);
-    close(pidfd);
-}
-
-/* Ends orphans, removes stale sockets and termination logs. */
-static void clean_run_dir(const char *run_dir) {
-    static const char *const stale[] = {".sock", ".termination", ".pid"};
-    DIR *d = opendir(run_dir);
-    if (!d)
-        return;
-    for (struct dirent *e; (e = readdir(d));) {
-        const char *dot = strrchr(e->d_name, '.');
-        AUTO_FREE char *path = mem_printf("%s/%s", run_dir, e->d_name);
-        for (size_t i = 0; dot && i < ARRAY_LEN(stale); i++) {
-            if (strcmp(dot, stale[i]) != 0)
-                continue;
-            if (i == 2) {
-                AUTO_FREE char *uid = mem_strndup(e->d_name, strcspn(e->d_name, "_."));
-                end_orphan(path, uid);
-            }
-            unlink(path);
-        }
-    }
-    closedir(d);
 }
 
 static void note_news(void *user) {
@@ -226,7 +163,7 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
         supervisor_destroy(s, 0);
         return err->code;
     }
-    clean_run_dir(s->run_dir);
+    orphans_end(s->run_dir);
     if (opt->homes_dir) {
         AUTO_FREE char *dir = mem_printf("%s/.trash", opt->homes_dir);
         s->homes_dir = mem_strdup(opt->homes_dir);
