@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import tempfile
 
-from harness import PATIENCE, Daemon, run_tests, wait_for
+from harness import PATIENCE, Daemon, inference_service, run_tests, wait_for
 
 EIGHT = """
 machine: { cores: 192, memory: 2Ti }
@@ -72,6 +72,92 @@ def a_fault_takes_from_what_is_allocatable_and_gives_back(program):
             e["reason"] for e in d.get("events", "-A")["items"]})
 
 
+def service(name, **limits):
+    s = inference_service(name, "embedded://demo-chat")
+    s["spec"]["predictor"]["model"]["resources"] = {"limits": limits}
+    return s
+
+
+def sleeper(name, gpus, priority_class=None):
+    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [
+        {"name": "main", "image": "vllm/vllm-openai", "args": ["--model", "embedded://demo-chat"],
+         "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}]}
+    if priority_class:
+        spec["priorityClassName"] = priority_class
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def devices_of(pod):
+    return pod["metadata"].get("annotations", {}).get("inferd.io/devices")
+
+
+def pod_of(d, name):
+    """The living pod of a service, once it has one."""
+    pods = [p for p in d.get("pods", "-l", f"serving.kserve.io/inferenceservice={name}")["items"]
+            if "deletionTimestamp" not in p["metadata"]]
+    return pods[0] if pods else None
+
+
+NONE_LEFT = ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available: "
+             "1 No preemption victims found for incoming pod.")
+
+
+def two_services_have_a_gpu_each_and_move_when_one_fails(program):
+    sound = "gpus: [{ product: NVIDIA H200, memory: 141Gi, count: 3 }]\n"
+    with Machine(sound.replace("3", "2")) as m, Daemon(program, "--fake-devices", m.path) as d:
+        for name in ("one", "two"):
+            d.apply(service(name, **{"nvidia.com/gpu": "1"}))
+            d.wait_ready(name)
+        given = {name: devices_of(pod_of(d, name)) for name in ("one", "two")}
+        assert given["one"] and given["two"] and given["one"] != given["two"], given
+        events = d.kubectl("describe", "pod", pod_of(d, "one")["metadata"]["name"]).stdout
+        assert "Assigned nvidia.com/gpu GPU-" in events and "(NVIDIA H200)" in events, events
+        assert "the pod runs on the CPU" in events, events
+        d.apply(service("three", **{"nvidia.com/gpu": "1"}))
+        wait_for("the verdict", lambda: pod_of(d, "three") and
+                 condition(pod_of(d, "three"), "PodScheduled").get("message") == NONE_LEFT)
+        wait_for("its Event", lambda: NONE_LEFT in d.kubectl(
+            "describe", "pod", pod_of(d, "three")["metadata"]["name"]).stdout)
+        m.write(sound)
+        d.wait_ready("three")
+        # The GPU of the first fails: there is none for it any more, the others stay where they are.
+        before = {name: pod_of(d, name)["metadata"]["uid"] for name in ("one", "two", "three")}
+        index = int(given["one"].split("GPU-fa4ed000-")[1][:4], 16)
+        gpus = ["{ product: NVIDIA H200, memory: 141Gi%s }" % (", uncorrectedErrors: 1" if i == index else "")
+                for i in range(3)]
+        m.write(f"gpus: [{', '.join(gpus)}]\n")
+        wait_for("the pod to leave", lambda: pod_of(d, "one") and
+                 pod_of(d, "one")["metadata"]["uid"] != before["one"] and
+                 condition(pod_of(d, "one"), "PodScheduled").get("message") == NONE_LEFT)
+        assert {name: pod_of(d, name)["metadata"]["uid"] for name in ("two", "three")} == {
+            name: before[name] for name in ("two", "three")}
+        m.write(sound)
+        d.wait_ready("one")
+        assert devices_of(pod_of(d, "one")) == given["one"]
+
+
+def models_share_a_gpu_by_memory(program):
+    with Machine("gpus: [{ product: NVIDIA L4, memory: 24Gi }]\n") as m, Daemon(program, "--fake-devices", m.path) as d:
+        for name in ("one", "two"):
+            d.apply(service(name, **{"inferd.dev/gpu-memory": "10Gi"}))
+            d.wait_ready(name)
+        assert devices_of(pod_of(d, "one")) == devices_of(pod_of(d, "two"))
+        d.apply(sleeper("whole", 1))
+        wait_for("the verdict", lambda: condition(d.get("pod", "whole"), "PodScheduled").get("message") == NONE_LEFT)
+
+
+def an_important_pod_pushes_another_off(program):
+    with Machine("gpus: [{ product: NVIDIA L4, memory: 24Gi }]\n") as m, Daemon(program, "--fake-devices", m.path) as d:
+        d.kubectl("create", "priorityclass", "high", "--value=1000")
+        d.apply(sleeper("low", 1))
+        d.kubectl("wait", "--for=condition=Ready", "pod/low", f"--timeout={PATIENCE}s")
+        d.apply(sleeper("high", 1, "high"))
+        d.kubectl("wait", "--for=condition=Ready", "pod/high", f"--timeout={PATIENCE}s")
+        d.kubectl("wait", "--for=delete", "pod/low", f"--timeout={PATIENCE}s")
+        told = wait_for("the Event", lambda: [e for e in d.get("events")["items"] if e["reason"] == "Preempted"])
+        assert told[0]["involvedObject"]["name"] == "low" and "Preempted by pod" in told[0]["message"], told
+
+
 def a_bad_file_stops_the_start_and_says_why(program):
     with Machine("gpus: [{ product: NVIDIA H200, memory: lots }]\n") as m, tempfile.TemporaryDirectory() as home:
         done = subprocess.run([program, "serve", "--data-dir", home, "--kube-listen", "127.0.0.1:0",
@@ -84,4 +170,5 @@ def a_bad_file_stops_the_start_and_says_why(program):
 
 
 run_tests(the_node_says_what_nvidia_says, a_fault_takes_from_what_is_allocatable_and_gives_back,
-          a_bad_file_stops_the_start_and_says_why)
+          two_services_have_a_gpu_each_and_move_when_one_fails, models_share_a_gpu_by_memory,
+          an_important_pod_pushes_another_off, a_bad_file_stops_the_start_and_says_why)

@@ -103,21 +103,24 @@ static bool made_room(const struct store_event *e) {
                                         !replicaset_pod_active(e->object->json));
 }
 
+static void enqueue_pods(struct world *w) {
+    AUTO_STORE_LIST pods = {0};
+    world_list(w, KIND_POD, NULL, &pods);
+    for (size_t i = 0; i < pods.num_items; i++)
+        enqueue_object(w, KIND_POD, pods.items[i]->json);
+}
+
 /* Room or taints may have changed; a heartbeat changes neither. */
 static void enqueue_pods_of_node(struct world *w, const struct store_event *e) {
     static const char *const parts[] = {"spec", "status.allocatable", "metadata.labels"};
-    AUTO_STORE_LIST pods = {0};
     bool same = e->previous != NULL;
     for (size_t i = 0; i < ARRAY_LEN(parts) && same; i++) {
         const json_t *was = object_at(e->previous->json, parts[i]);
         const json_t *now = object_at(e->object->json, parts[i]);
         same = was == now || json_equal(was, now);
     }
-    if (same && e->type != STORE_DELETED)
-        return;
-    world_list(w, KIND_POD, NULL, &pods);
-    for (size_t i = 0; i < pods.num_items; i++)
-        enqueue_object(w, KIND_POD, pods.items[i]->json);
+    if (!same || e->type == STORE_DELETED)
+        enqueue_pods(w);
 }
 
 static void observe_kind(struct world *w, enum kind kind, const struct store_event *e) {
@@ -274,8 +277,10 @@ static enum errc dispatch(struct world *w, const char *key, struct error *err) {
     }
     if (!strcmp(key, KEY_DEVICES)) {
         /* The Node is written under its own key, which is tried again when it fails. */
-        if (device_reader_poll(w->device_reader))
+        if (device_reader_poll(w->device_reader)) {
             workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
+            enqueue_pods(w); /* theirs may have failed */
+        }
         workqueue_add(w->queue, key, w->mono_ms + device_reader_period_ms(w->device_reader));
         return OK;
     }

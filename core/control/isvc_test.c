@@ -102,8 +102,10 @@ static void without_a_gpu_the_guides_manifest_is_pending_in_the_schedulers_words
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, GUIDE);
     assert_field(fixture_nth(f, KIND_POD, 0), "status.phase", "Pending");
-    assert_condition(fixture_nth(f, KIND_POD, 0), "PodScheduled", "False", "Unschedulable",
-                     "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.");
+    assert_condition(
+        fixture_nth(f, KIND_POD, 0), "PodScheduled", "False", "Unschedulable",
+        "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are "
+        "available: 1 No preemption victims found for incoming pod.");
     assert_int_equal(fixture_events(f, "FailedScheduling",
                                     "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."),
                      1);

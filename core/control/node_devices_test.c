@@ -1,4 +1,5 @@
-/* What the Node says of GPUs: resources, labels, the condition, and what others wrote. */
+/* What the Node says of GPUs: resources, labels, the condition, and what others wrote; and what
+ * pods get of them. */
 #include "core/control/fixture_test.h"
 
 #include "core/control/node_devices.h"
@@ -147,6 +148,107 @@ static void a_fault_is_told_and_taken_back(void **state) {
     assert_int_equal(fixture_events(f, "GPUReadmitted", ""), 1);
 }
 
+/* Pods. */
+
+static void create_pod(struct fixture *f, const char *name, const char *limits, int priority,
+                       const char *env) {
+    AUTO_FREE char *text = mem_printf(
+        "{\"metadata\":{\"name\":\"%s\"},\"spec\":{\"priority\":%d,\"containers\":[{\"name\":\"%"
+        "s\","
+        "\"image\":\"host\",\"command\":[\"run\"],\"env\":[%s],\"resources\":{\"limits\":{%s}}}]}}",
+        name, priority, name, env, limits);
+    fixture_create(f, KIND_POD, text);
+}
+
+static void assert_env(struct fixture *f, const char *container, const char *variable) {
+    struct fake_process *p = fixture_container(f, container);
+    AUTO_FREE char *line = mem_printf("%s\n", variable);
+    if (!p || !strstr(p->env, line))
+        fail_msg("%s: no %s in %s", container, variable, p ? p->env : "(no process)");
+}
+
+static void two_pods_get_two_gpus_and_the_third_waits(void **state) {
+    struct fixture *f = *state;
+    restart_with(f, "gpus: [{ product: A, memory: 80Gi, count: 2 }]");
+    create_pod(f, "a", "\"nvidia.com/gpu\":\"1\"", 0,
+               "{\"name\":\"CUDA_VISIBLE_DEVICES\",\"value\":\"1\"}");
+    create_pod(f, "b", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    create_pod(f, "c", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    create_pod(f, "none", "\"cpu\":\"1m\"", 0, "");
+    assert_env(f, "a", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0000-4000-8000-000000000000");
+    assert_env(f, "b", "NVIDIA_VISIBLE_DEVICES=GPU-fa4ed000-0001-4000-8000-000000000000");
+    assert_env(f, "none", "CUDA_VISIBLE_DEVICES=");
+    assert_null(strstr(fixture_container(f, "a")->env, "CUDA_VISIBLE_DEVICES=1"));
+    assert_int_equal(fixture_events(f, "DevicesAssigned", "nvidia.com/gpu GPU-fa4ed000-0001"), 1);
+    assert_int_equal(fixture_events(f, "FakeDevices", "runs on the CPU"), 2);
+    assert_condition(fixture_get(f, KIND_POD, "c"), "PodScheduled", "False", "Unschedulable",
+                     "1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available: 1 No "
+                     "preemption victims found for incoming pod.");
+    fixture_delete(f, KIND_POD, "b", "Background", 0);
+    fixture_pass(f);
+    assert_env(f, "c", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0001-4000-8000-000000000000");
+}
+
+static void a_more_important_pod_takes_the_place_of_another(void **state) {
+    struct fixture *f = *state;
+    restart_with(f, "gpus: [{ product: A, memory: 80Gi }]");
+    create_pod(f, "low", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    f->stops_at_once = false;
+    create_pod(f, "high", "\"nvidia.com/gpu\":\"1\"", 10, "");
+    fixture_pass(f);
+    assert_int_equal(fixture_events(f, "Preempted", "Preempted by pod "), 1);
+    assert_condition(fixture_get(f, KIND_POD, "low"), "DisruptionTarget", "True",
+                     "PreemptionByScheduler", NULL);
+    assert_field(fixture_get(f, KIND_POD, "high"), "status.nominatedNodeName", "gpu1");
+    create_pod(f, "late", "\"nvidia.com/gpu\":\"1\"", 5, ""); /* does not get in between */
+    fixture_exit(f, fixture_container(f, "low"), 0, 0, "");
+    fixture_pass(f);
+    assert_field(fixture_get(f, KIND_POD, "high"), "spec.nodeName", "gpu1");
+    assert_field(fixture_get(f, KIND_POD, "high"), "status.nominatedNodeName", NULL);
+    assert_field(fixture_get(f, KIND_POD, "late"), "spec.nodeName", NULL);
+    assert_null(fixture_get(f, KIND_POD, "low"));
+}
+
+static void replicas_leave_a_gpu_that_fails_and_it_is_used_again(void **state) {
+    struct fixture *f = *state;
+    restart_with(f, "gpus: [{ product: A, memory: 80Gi, count: 2 }]");
+    fixture_create(f, KIND_REPLICA_SET,
+                   "{\"metadata\":{\"name\":\"r\"},\"spec\":{\"replicas\":1,\"selector\":{"
+                   "\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":"
+                   "\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"host\","
+                   "\"command\":[\"run\"],\"resources\":{\"limits\":{\"nvidia.com/gpu\":1}}}]}}}}");
+    fixture_pass(f);
+    assert_env(f, "c", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0000-4000-8000-000000000000");
+    describe(f, "gpus: [{ product: A, memory: 80Gi, uncorrectedErrors: 1 },\n"
+                "       { product: A, memory: 80Gi }]");
+    fixture_advance(f, DEVICE_READER_FILE_MS);
+    fixture_pass(f);
+    assert_int_equal(fixture_events(f, "DeviceFailed", "1 uncorrectable memory error"), 1);
+    assert_int_equal(fixture_num_processes(f), 1);
+    assert_env(f, "c", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0001-4000-8000-000000000000");
+    describe(f, "gpus: [{ product: A, memory: 80Gi }, { product: A, memory: 80Gi }]");
+    fixture_advance(f, DEVICE_READER_FILE_MS);
+    create_pod(f, "next", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    assert_env(f, "next", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0000-4000-8000-000000000000");
+}
+
+static void containers_of_a_pod_have_devices_of_their_own(void **state) {
+    struct fixture *f = *state;
+    restart_with(f, "gpus: [{ product: A, memory: 80Gi, count: 3 }]");
+    fixture_create(f, KIND_POD,
+                   "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":["
+                   "{\"name\":\"one\",\"image\":\"host\",\"command\":[\"x\"],\"resources\":{"
+                   "\"limits\":{\"nvidia.com/gpu\":1}}},"
+                   "{\"name\":\"two\",\"image\":\"host\",\"command\":[\"x\"],\"resources\":{"
+                   "\"limits\":{\"nvidia.com/gpu\":2}}},"
+                   "{\"name\":\"zero\",\"image\":\"host\",\"command\":[\"x\"]}]}}");
+    assert_env(f, "one", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0000-4000-8000-000000000000");
+    assert_env(f, "two",
+               "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0001-4000-8000-000000000000,"
+               "GPU-fa4ed000-0002-4000-8000-000000000000");
+    assert_env(f, "zero", "NVIDIA_VISIBLE_DEVICES=void");
+}
+
 #define DEVICES_TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, teardown)
 
 int main(void) {
@@ -155,6 +257,10 @@ int main(void) {
         DEVICES_TEST(slices_and_shares_have_their_own_names),
         DEVICES_TEST(what_others_wrote_stays_when_the_gpus_go),
         DEVICES_TEST(a_fault_is_told_and_taken_back),
+        DEVICES_TEST(two_pods_get_two_gpus_and_the_third_waits),
+        DEVICES_TEST(a_more_important_pod_takes_the_place_of_another),
+        DEVICES_TEST(replicas_leave_a_gpu_that_fails_and_it_is_used_again),
+        DEVICES_TEST(containers_of_a_pod_have_devices_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

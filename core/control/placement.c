@@ -1,60 +1,22 @@
-/* Placement on one node. The checks run in kube-scheduler's order and every failing one is told:
- * unschedulable, taints, node selector and required node affinity, then resources in the order of
- * their names. Numbers are thousandths of the unit, so cpu and memory are handled alike. */
+/* Placement on one node. The filters run in kube-scheduler's order, and the first that fails is
+ * told, with all that it has to say: unschedulable, taints, node selector and required node
+ * affinity, then resources (placement_room.c).
+ *
+ * Only the last of these can be helped by pushing others off. Who is less important is taken away
+ * in thought; does the pod fit then, they are given back one by one, the most important first,
+ * while it still fits. The rest are its victims. Source: kubernetes/pkg/scheduler (behaviour,
+ * order, texts). */
 #include "core/control/placement.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/control/labels.h"
-#include "core/quantity.h"
 #include "core/object.h"
 
-static int64_t container_request(const json_t *container, const char *resource) {
-    static const char *const fields[] = {"resources.requests", "resources.limits"};
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        int64_t milli;
-        const json_t *value = json_object_get(object_at(container, fields[i]), resource);
-        if (value && quantity_milli(value, &milli))
-            return milli;
-    }
-    return 0;
-}
+static const char NODES[] = "0/1 nodes are available: ";
 
-int64_t placement_request(const json_t *pod, const char *resource) {
-    int64_t sum = 0, init_max = 0;
-    size_t i;
-    json_t *c;
-    json_array_foreach (object_at(pod, "spec.containers"), i, c)
-        sum += container_request(c, resource);
-    json_array_foreach (object_at(pod, "spec.initContainers"), i, c) {
-        int64_t milli = container_request(c, resource);
-        init_max = milli > init_max ? milli : init_max;
-    }
-    int64_t overhead = 0;
-    const json_t *extra = json_object_get(object_at(pod, "spec.overhead"), resource);
-    if (extra && !quantity_milli(extra, &overhead))
-        overhead = 0;
-    return (sum > init_max ? sum : init_max) + overhead;
-}
-
-static bool pod_counts(const json_t *pod, const char *node_name) {
-    const char *bound = object_str(pod, "spec.nodeName");
-    const char *phase = object_str(pod, "status.phase");
-    return bound && !strcmp(bound, node_name) &&
-           !(phase && (!strcmp(phase, "Succeeded") || !strcmp(phase, "Failed")));
-}
-
-/* Reasons are joined by ", " behind "0/1 nodes are available: ". */
-static void reason(struct buf *out, const char *fmt, ...) PRINTF(2, 3);
-static void reason(struct buf *out, const char *fmt, ...) {
-    char text[256];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    buf_printf(out, "%s1 %s", out->len ? ", " : "", text);
-}
+/* Filters. Each tells why not; "": it has nothing against the pod. */
 
 static bool text_equal(const char *a, const char *b) {
     return !strcmp(a ? a : "", b ? b : "");
@@ -83,12 +45,17 @@ static bool tolerated(const json_t *pod, const json_t *taint) {
     return toleration(pod, taint) != NULL;
 }
 
-static void check_taints(const json_t *pod, const json_t *node, struct buf *out) {
+static void check_cordon(const json_t *pod, const json_t *node, struct buf *out) {
+    if (!object_bool(node, "spec.unschedulable", false))
+        return;
     json_t *cordon =
         json_pack("{s:s, s:s}", "key", "node.kubernetes.io/unschedulable", "effect", "NoSchedule");
-    if (object_bool(node, "spec.unschedulable", false) && !tolerated(pod, cordon))
-        reason(out, "node(s) were unschedulable");
+    if (!tolerated(pod, cordon))
+        buf_puts(out, "1 node(s) were unschedulable");
     json_decref(cordon);
+}
+
+static void check_taints(const json_t *pod, const json_t *node, struct buf *out) {
     size_t i;
     json_t *taint;
     json_array_foreach (object_at(node, "spec.taints"), i, taint) {
@@ -97,8 +64,8 @@ static void check_taints(const json_t *pod, const json_t *node, struct buf *out)
         if (text_equal(object_str(taint, "key"), "node.kubernetes.io/unschedulable") || !effect ||
             !strcmp(effect, "PreferNoSchedule") || tolerated(pod, taint))
             continue;
-        reason(out, "node(s) had untolerated taint {%s: %s}", object_str(taint, "key"),
-               value ? value : "");
+        buf_printf(out, "1 node(s) had untolerated taint {%s: %s}", object_str(taint, "key"),
+                   value ? value : "");
         return; /* kube-scheduler names the first */
     }
 }
@@ -149,87 +116,162 @@ static void check_selector(const json_t *pod, const json_t *node, struct buf *ou
     json_array_foreach (terms, i, term)
         any_term = any_term || term_matches(term, node);
     if (!ok || !any_term)
-        reason(out, "node(s) didn't match Pod's node affinity/selector");
+        buf_puts(out, "1 node(s) didn't match Pod's node affinity/selector");
 }
 
-static bool is_gpu(const char *resource) {
-    return strstr(resource, "/gpu") || !strncmp(resource, "nvidia.com/", 11);
+/* Who counts, and how much. */
+
+int64_t placement_priority(const json_t *pod) {
+    return json_integer_value(json_object_get(json_object_get(pod, "spec"), "priority"));
 }
 
-/* Names of all resources that the pod asks for, as keys of a JSON object. */
-static json_t *requested_names(const json_t *pod) {
-    static const char *const lists[] = {"spec.containers", "spec.initContainers"};
-    static const char *const fields[] = {"resources.requests", "resources.limits"};
-    json_t *names = json_object();
-    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
-        size_t i;
-        json_t *c, *value;
-        const char *name;
-        json_array_foreach (object_at(pod, lists[l]), i, c) {
-            for (size_t f = 0; f < ARRAY_LEN(fields); f++) {
-                json_object_foreach (object_at(c, fields[f]), name, value)
-                    json_object_set_new(names, name, json_true());
-            }
+bool placement_counts(const json_t *other, const json_t *pod, const char *node_name) {
+    const char *bound = object_str(other, "spec.nodeName");
+    const char *phase = object_str(other, "status.phase");
+    const char *nominated = object_str(other, "status.nominatedNodeName");
+    if (phase && (!strcmp(phase, "Succeeded") || !strcmp(phase, "Failed")))
+        return false;
+    if (bound)
+        return !strcmp(bound, node_name);
+    return nominated && !strcmp(nominated, node_name) && !object_deleting(other) &&
+           placement_priority(other) >= placement_priority(pod) &&
+           !text_equal(object_uid(other), object_uid(pod));
+}
+
+/* Preemption. */
+
+/* More important first: by priority, then who has run for longer. */
+static int compare_importance(const void *a, const void *b) {
+    const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+    int64_t px = placement_priority(x), py = placement_priority(y);
+    if (px != py)
+        return px > py ? -1 : 1;
+    const char *sx = object_str(x, "status.startTime"), *sy = object_str(y, "status.startTime");
+    return strcmp(sx ? sx : "~", sy ? sy : "~");
+}
+
+struct candidate {
+    const json_t *pod; /* first: what compare_importance() sees */
+    size_t index;      /* in the room */
+};
+
+/* Gives those that are less important than the pod, the most important first. */
+static struct candidate *find_candidates(const json_t *pod, const struct placement_room *room,
+                                         size_t *ret_num) {
+    size_t num = placement_room_num(room);
+    struct candidate *found = mem_array(num + 1, sizeof(*found));
+    *ret_num = 0;
+    for (size_t i = 0; i < num; i++) {
+        const json_t *other = placement_room_pod(room, i);
+        if (object_str(other, "spec.nodeName") &&
+            placement_priority(other) < placement_priority(pod))
+            found[(*ret_num)++] = (struct candidate){.pod = other, .index = i};
+    }
+    if (*ret_num)
+        qsort(found, *ret_num, sizeof(*found), compare_importance);
+    return found;
+}
+
+static bool fits_now(const json_t *pod, struct placement_room *room, struct buf *reasons) {
+    const char *fallback;
+    buf_clear(reasons);
+    return placement_room_fits(room, pod,
+                               &(struct placement_fit){.reasons = reasons, .fallback = &fallback});
+}
+
+/* Is one already going, for this pod, who was pushed off? Then nobody else need go. */
+static bool waits_for_victims(const json_t *pod, const struct candidate *c, size_t num) {
+    if (!object_str(pod, "status.nominatedNodeName"))
+        return false;
+    for (size_t i = 0; i < num; i++) {
+        const json_t *why = object_find_condition(c[i].pod, "DisruptionTarget");
+        if (object_deleting(c[i].pod) &&
+            text_equal(object_str(why, "reason"), "PreemptionByScheduler"))
+            return true;
+    }
+    return false;
+}
+
+/* Chooses victims, or says in kube-scheduler's words why there are none. */
+static void preempt(const json_t *pod, struct placement_room *room, struct placement *ret,
+                    struct buf *why) {
+    AUTO_BUF reasons = BUF_INIT;
+    size_t num;
+    AUTO_FREE struct candidate *c = find_candidates(pod, room, &num);
+    if (text_equal(object_str(pod, "spec.preemptionPolicy"), "Never")) {
+        buf_puts(why, "not eligible due to preemptionPolicy=Never.");
+        return;
+    }
+    if (waits_for_victims(pod, c, num)) {
+        ret->waits = true;
+        buf_puts(why, "not eligible due to a terminating pod on the nominated node.");
+        return;
+    }
+    if (!num) {
+        buf_printf(why, "%s1 No preemption victims found for incoming pod.", NODES);
+        return;
+    }
+    for (size_t i = 0; i < num; i++)
+        placement_room_remove(room, c[i].index);
+    bool helps = fits_now(pod, room, &reasons);
+    if (!helps)
+        buf_printf(why, "%s%s.", NODES, reasons.data);
+    ret->victims = mem_array(num, sizeof(*ret->victims));
+    for (size_t i = 0; i < num; i++) {
+        placement_room_restore(room, c[i].index);
+        if (!helps || fits_now(pod, room, &reasons))
+            continue;
+        placement_room_remove(room, c[i].index);
+        ret->victims[ret->num_victims++] = c[i].pod;
+    }
+    for (size_t i = 0; i < num; i++) {
+        for (size_t v = 0; v < ret->num_victims; v++) {
+            if (ret->victims[v] == c[i].pod)
+                placement_room_restore(room, c[i].index);
         }
     }
-    return names;
 }
 
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
+/* All of it. */
 
-static void check_resources(const json_t *pod, const struct placement_options *opt,
-                            struct placement *ret, struct buf *out) {
-    const json_t *allocatable = object_at(opt->node, "status.allocatable");
-    const char *node_name = object_name(opt->node);
-    int64_t num_pods = 0, pods_max = 0;
-    for (size_t i = 0; i < opt->num_pods; i++)
-        num_pods += pod_counts(opt->pods[i], node_name);
-    if (quantity_milli(json_object_get(allocatable, "pods"), &pods_max) &&
-        num_pods * 1000 >= pods_max)
-        reason(out, "Too many pods");
-    json_t *names = requested_names(pod);
-    size_t num_names = 0;
-    const char **sorted = mem_array(json_object_size(names), sizeof(*sorted));
-    const char *name;
-    json_t *value;
-    json_object_foreach (names, name, value)
-        sorted[num_names++] = name;
-    qsort(sorted, num_names, sizeof(*sorted), compare_names);
-    for (size_t n = 0; n < num_names; n++) {
-        int64_t want = placement_request(pod, sorted[n]), have = 0, used = 0;
-        if (!quantity_milli(json_object_get(allocatable, sorted[n]), &have))
-            have = 0;
-        if (!want)
-            continue;
-        if (!have && is_gpu(sorted[n]) && opt->cpu_fallback) {
-            snprintf(ret->fallback, sizeof(ret->fallback), "%s", sorted[n]);
-            continue;
-        }
-        for (size_t i = 0; i < opt->num_pods; i++) {
-            if (pod_counts(opt->pods[i], node_name))
-                used += placement_request(opt->pods[i], sorted[n]);
-        }
-        if (want > have - used)
-            reason(out, "Insufficient %s", sorted[n]);
-    }
-    free(sorted);
-    json_decref(names);
+static void refuse(struct placement *ret, const char *reasons, const char *preemption) {
+    snprintf(ret->message, sizeof(ret->message), "%s%s.%s%s", NODES, reasons,
+             *preemption ? " preemption: " : "", preemption);
 }
 
 void placement_decide(const json_t *pod, const struct placement_options *opt,
                       struct placement *ret) {
+    static void (*const filters[])(const json_t *pod, const json_t *node,
+                                   struct buf *out) = {check_cordon, check_taints, check_selector};
     AUTO_BUF reasons = BUF_INIT;
+    AUTO_BUF preemption = BUF_INIT;
+    const char *fallback = "";
     *ret = (struct placement){0};
     if (!opt->node) {
         snprintf(ret->message, sizeof(ret->message), "no nodes available to schedule pods");
         return;
     }
-    check_taints(pod, opt->node, &reasons);
-    check_selector(pod, opt->node, &reasons);
-    check_resources(pod, opt, ret, &reasons);
-    ret->fits = !reasons.len;
-    if (!ret->fits)
-        snprintf(ret->message, sizeof(ret->message), "0/1 nodes are available: %s.", reasons.data);
+    for (size_t i = 0; i < ARRAY_LEN(filters) && !reasons.len; i++)
+        filters[i](pod, opt->node, &reasons);
+    if (reasons.len) {
+        buf_printf(&preemption, "%s1 Preemption is not helpful for scheduling.", NODES);
+        refuse(ret, reasons.data, preemption.data);
+        return;
+    }
+    const struct placement_fit fit = {.cpu_fallback = opt->cpu_fallback,
+                                      .reasons = &reasons,
+                                      .fallback = &fallback,
+                                      .devices = &ret->devices};
+    ret->fits = placement_room_fits(opt->room, pod, &fit);
+    snprintf(ret->fallback, sizeof(ret->fallback), "%s", ret->fits ? fallback : "");
+    if (ret->fits)
+        return;
+    preempt(pod, opt->room, ret, &preemption);
+    refuse(ret, reasons.data, preemption.data ? preemption.data : "");
+}
+
+void placement_deinit(struct placement *p) {
+    json_decref(p->devices);
+    free(p->victims);
+    *p = (struct placement){0};
 }

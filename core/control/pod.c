@@ -23,12 +23,14 @@
 
 #include "core/control/events.h"
 #include "core/control/placement.h"
+#include "core/control/pod_devices.h"
 #include "core/control/pod_record.h"
 #include "core/control/pod_start.h"
 #include "core/control/pod_status.h"
 #include "core/control/pod_token.h"
 #include "core/control/restart.h"
 #include "core/control/scheduler.h"
+#include "core/node/device_reader.h"
 
 static const char COMPONENT[] = "kubelet";
 
@@ -234,6 +236,16 @@ static bool must_leave(struct world *w, const struct store_object *o, struct pod
     return false;
 }
 
+/* True: a device of the pod has failed. Its owner makes another, which gets another device. */
+static bool lost_device(struct world *w, const struct store_object *o) {
+    char why[POD_DEVICES_FAULT_BYTES];
+    if (!pod_devices_fault(device_reader_current(w->device_reader), o->json, why))
+        return false;
+    event_emit(w, o->json, EVENT_WARNING, "DeviceFailed", COMPONENT,
+               "The pod is deleted because of its device: %s", why);
+    return true;
+}
+
 static enum errc evict(struct world *w, const struct store_object *o, struct error *err) {
     event_emit(w, o->json, EVENT_NORMAL, "TaintManagerEviction", "taint-eviction-controller",
                "Marking for deletion Pod %s/%s", object_namespace(o->json), object_name(o->json));
@@ -276,6 +288,8 @@ static enum errc run(struct world *w, const struct store_object *o, struct error
     struct pod_record *r = pod_record_open(w, o->json);
     if (must_leave(w, o, r))
         return evict(w, o, err);
+    if (lost_device(w, o))
+        return world_delete(w, o, err);
     struct look l;
     json_t *pod = json_deep_copy(o->json);
     pod_status_init(w, pod);

@@ -5,10 +5,12 @@
 
 #include "core/control/events.h"
 #include "core/control/pod.h"
+#include "core/control/pod_devices.h"
 #include "core/control/pod_env.h"
 #include "core/control/pod_probes.h"
 #include "core/control/pod_token.h"
 #include "core/control/pod_user.h"
+#include "core/node/device_reader.h"
 #include "core/quantity.h"
 
 static const char COMPONENT[] = "kubelet";
@@ -27,6 +29,8 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_con
     AUTO_FREE char *path = container_path(c);
     if (pod_env_resolve(w, pod, pod_container_spec(pod, c), &resolved, err))
         return err->code = ERR_UNAVAILABLE; /* not a missing model: that is ERR_NOT_FOUND */
+    pod_devices_set_env(device_reader_current(w->device_reader), pod, pod_container_spec(pod, c),
+                        resolved);
     struct replica_command_options opt = {
         .program = w->program,
         .run_dir = w->run_dir,

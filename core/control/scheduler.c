@@ -1,24 +1,36 @@
-/* Binding. placement.c decides; here its verdict becomes spec.nodeName or a condition, and an Event
- * each time the verdict changes. A pod that does not fit is looked at again when a pod ends or the
- * node changes: there is no other way in which room appears. */
+/* Binding. placement.c decides; here its verdict becomes spec.nodeName and the devices' annotation,
+ * or a condition, and an Event each time the verdict changes. A pod that does not fit is looked at
+ * again when a pod ends or the node changes: there is no other way in which room appears.
+ *
+ * A pod that may push others off has them deleted, each in its grace, and is nominated for their
+ * place: until it has it, nobody less important gets in between. */
 #include "core/control/scheduler.h"
 
 #include "core/control/events.h"
 #include "core/control/placement.h"
+#include "core/control/pod_devices.h"
+#include "core/node/device_reader.h"
 
 static const char COMPONENT[] = "default-scheduler";
+
+static void annotate(json_t *pod, const char *annotation, json_t *value) {
+    json_t *annotations = object_at(pod, "metadata.annotations");
+    if (!json_is_object(annotations))
+        object_set(pod, "metadata.annotations", annotations = json_object());
+    json_object_set_new(annotations, annotation, value);
+}
 
 static enum errc bind(struct world *w, const struct store_object *pod, const struct placement *p,
                       struct error *err) {
     json_t *bound = json_deep_copy(pod->json);
     object_set(bound, "spec.nodeName", json_string(w->node_name));
-    if (*p->fallback) {
-        json_t *annotations = object_at(bound, "metadata.annotations");
-        if (!json_is_object(annotations))
-            object_set(bound, "metadata.annotations", annotations = json_object());
-        json_object_set_new(annotations, SCHEDULER_CPU_FALLBACK_ANNOTATION,
-                            json_string(p->fallback));
-    }
+    if (*p->fallback)
+        annotate(bound, SCHEDULER_CPU_FALLBACK_ANNOTATION, json_string(p->fallback));
+    json_object_del(object_at(bound, "metadata.annotations"), PLACEMENT_DEVICES_ANNOTATION);
+    AUTO_FREE char *devices = p->devices ? json_dumps(p->devices, JSON_COMPACT) : NULL;
+    if (devices)
+        annotate(bound, PLACEMENT_DEVICES_ANNOTATION, json_string(devices));
+    object_delete(bound, "status.nominatedNodeName");
     object_set_condition(bound, "PodScheduled", "True", NULL, NULL, w->wall_ms);
     if (world_update(w, pod, bound, NULL, err))
         return err->code;
@@ -28,46 +40,95 @@ static enum errc bind(struct world *w, const struct store_object *pod, const str
     if (*p->fallback)
         event_emit(w, pod->json, EVENT_WARNING, "CPUFallback", COMPONENT,
                    "this node has no %s: the pod runs on the CPU (cpuFallback is on)", p->fallback);
+    if (p->devices)
+        pod_devices_tell(w, pod->json, p->devices);
     return OK;
 }
 
-static enum errc refuse(struct world *w, const struct store_object *pod, const char *message,
+static enum errc refuse(struct world *w, const struct store_object *pod, const struct placement *p,
                         struct error *err) {
     json_t *waiting = json_deep_copy(pod->json);
     object_set(waiting, "status.phase", json_string("Pending"));
-    bool changed = object_set_condition(waiting, "PodScheduled", "False", "Unschedulable", message,
-                                        w->wall_ms);
+    if (p->num_victims)
+        object_set(waiting, "status.nominatedNodeName", json_string(w->node_name));
+    else if (!p->waits)
+        object_delete(waiting, "status.nominatedNodeName");
+    bool changed = object_set_condition(waiting, "PodScheduled", "False", "Unschedulable",
+                                        p->message, w->wall_ms);
     enum errc rc = world_update(w, pod, waiting, NULL, err);
     if (!rc && changed)
-        event_emit(w, pod->json, EVENT_WARNING, "FailedScheduling", COMPONENT, "%s", message);
+        event_emit(w, pod->json, EVENT_WARNING, "FailedScheduling", COMPONENT, "%s", p->message);
     return rc;
+}
+
+/* Deletes a pod that has to make room; one that is going already goes. */
+static enum errc push_off(struct world *w, const struct store_object *victim, const json_t *pod,
+                          struct error *err) {
+    AUTO(store_object) marked = NULL;
+    if (object_deleting(victim->json))
+        return OK;
+    json_t *leaving = json_deep_copy(victim->json);
+    object_set_condition(leaving, "DisruptionTarget", "True", "PreemptionByScheduler",
+                         "default-scheduler: preempting to accommodate a higher priority pod",
+                         w->wall_ms);
+    if (world_update(w, victim, leaving, &marked, err))
+        return err->code;
+    event_emit(w, victim->json, EVENT_NORMAL, "Preempted", COMPONENT,
+               "Preempted by pod %s on node %s", object_uid(pod), w->node_name);
+    return world_delete(w, marked, err);
+}
+
+static enum errc push_all_off(struct world *w, const struct store_list *all, const json_t *pod,
+                              const struct placement *p, struct error *err) {
+    for (size_t v = 0; v < p->num_victims; v++) {
+        for (size_t i = 0; i < all->num_items; i++) {
+            if (all->items[i]->json == p->victims[v] && push_off(w, all->items[i], pod, err))
+                return err->code;
+        }
+    }
+    return OK;
 }
 
 enum errc scheduler_bind(struct world *w, const struct store_object *pod, struct error *err) {
     AUTO(store_object) node = world_get(w, KIND_NODE, NULL, w->node_name);
     AUTO_STORE_LIST all = {0};
     world_list(w, KIND_POD, NULL, &all);
-    const json_t **pods = mem_array(all.num_items, sizeof(*pods));
-    for (size_t i = 0; i < all.num_items; i++)
-        pods[i] = all.items[i]->json;
-    struct placement_options opt = {
-        .node = node ? node->json : NULL,
-        .pods = pods,
-        .num_pods = all.num_items,
-        .cpu_fallback = w->config->cpu_fallback,
-    };
+    AUTO(placement_room)
+    room = placement_room_create(node ? node->json : NULL, device_reader_current(w->device_reader));
+    for (size_t i = 0; i < all.num_items; i++) {
+        if (placement_counts(all.items[i]->json, pod->json, w->node_name))
+            placement_room_add(room, all.items[i]->json);
+    }
+    const struct placement_options opt = {
+        .node = node ? node->json : NULL, .room = room, .cpu_fallback = w->config->cpu_fallback};
     struct placement p;
     placement_decide(pod->json, &opt, &p);
-    free(pods);
-    return p.fits ? bind(w, pod, &p, err) : refuse(w, pod, p.message, err);
+    enum errc rc = p.fits ? bind(w, pod, &p, err) : push_all_off(w, &all, pod->json, &p, err);
+    if (!p.fits && !rc)
+        rc = refuse(w, pod, &p, err);
+    placement_deinit(&p);
+    return rc;
+}
+
+static int compare_urgency(const void *a, const void *b) {
+    int64_t x = placement_priority((*(struct store_object *const *)a)->json);
+    int64_t y = placement_priority((*(struct store_object *const *)b)->json);
+    return x == y ? 0 : x > y ? -1 : 1;
 }
 
 void scheduler_retry_pending(struct world *w) {
     AUTO_STORE_LIST all = {0};
+    size_t num = 0;
     world_list(w, KIND_POD, NULL, &all);
+    struct store_object **pending = mem_array(all.num_items + 1, sizeof(*pending));
     for (size_t i = 0; i < all.num_items; i++) {
-        const json_t *pod = all.items[i]->json;
-        if (!object_str(pod, "spec.nodeName"))
-            world_enqueue(w, KIND_POD, object_namespace(pod), object_name(pod));
+        if (!object_str(all.items[i]->json, "spec.nodeName"))
+            pending[num++] = all.items[i];
     }
+    if (num)
+        qsort(pending, num, sizeof(*pending), compare_urgency);
+    for (size_t i = 0; i < num; i++)
+        world_enqueue(w, KIND_POD, object_namespace(pending[i]->json),
+                      object_name(pending[i]->json));
+    free(pending);
 }
