@@ -13,6 +13,8 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "core/base/utf8.h"
+
 enum { QUERIES_MAX = 256 };
 
 /* ---- the target ---- */
@@ -25,31 +27,6 @@ static int hex_digit(char c) {
     if (c >= 'A' && c <= 'F')
         return c - 'A' + 10;
     return -1;
-}
-
-static bool utf8_valid(const char *text) {
-    const unsigned char *p = (const unsigned char *)text;
-    while (*p) {
-        unsigned char c = *p++;
-        if (c < 0x80)
-            continue;
-        int more = c >= 0xc2 && c <= 0xdf   ? 1
-                   : (c & 0xf0) == 0xe0     ? 2
-                   : c >= 0xf0 && c <= 0xf4 ? 3
-                                            : 0;
-        if (!more)
-            return false;
-        /* The second byte also excludes overlong forms, surrogates and what lies above U+10FFFF. */
-        unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-        unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-        for (; more; more--, p++) {
-            if (*p < low || *p > high)
-                return false;
-            low = 0x80;
-            high = 0xbf;
-        }
-    }
-    return true;
 }
 
 /* Gives (arena) the decoded text; NULL and *fault when it cannot be. */
@@ -78,7 +55,7 @@ static const char *percent_decode(struct http_exchange *x, const char *text, siz
         out[n++] = c;
     }
     out[n] = '\0';
-    if (!utf8_valid(out)) {
+    if (!utf8_check(out, n)) {
         *fault = "text that is not UTF-8";
         return NULL;
     }

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "core/base/clock.h"
+#include "core/base/utf8.h"
 #include "core/quantity.h"
 
 /* Kubernetes' alphabet for generated names: no vowels, no 0, 1 or 3, so no words by accident. */
@@ -206,30 +207,13 @@ json_t *object_find_condition(const json_t *o, const char *type) {
     return NULL;
 }
 
-/* Length of the UTF-8 sequence at p: 0 when it is not one (overlong, surrogate, cut off). */
-static size_t sequence_len(const unsigned char *p) {
-    size_t len = p[0] < 0x80                    ? 1
-                 : p[0] >= 0xC2 && p[0] <= 0xDF ? 2
-                 : (p[0] & 0xF0) == 0xE0        ? 3
-                 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
-                                                : 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
-        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
-        return 0;
-    return len;
-}
-
 json_t *object_text(const char *text) {
     json_t *s = json_string(text);
     if (s)
         return s;
     AUTO_BUF clean = BUF_INIT;
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        size_t len = sequence_len(p);
+    for (const char *p = text; *p;) {
+        size_t len = utf8_character(p, SIZE_MAX);
         if (len)
             buf_append(&clean, p, len);
         else

@@ -17,6 +17,7 @@
 #include <mbedtls/sha1.h>
 
 #include "core/base/base64.h"
+#include "core/base/utf8.h"
 
 enum {
     FIN_BIT = 0x80,
@@ -155,35 +156,6 @@ static enum websocket_result read_head(struct websocket_reader *r, struct frame 
     return WEBSOCKET_MESSAGE;
 }
 
-/* How many bytes a character takes by its first one; 0: none begins so. */
-static size_t utf8_len(unsigned char first) {
-    return first < 0x80   ? 1
-           : first < 0xc2 ? 0
-           : first < 0xe0 ? 2
-           : first < 0xf0 ? 3
-           : first < 0xf5 ? 4
-                          : 0;
-}
-
-static bool is_utf8(const char *text, size_t len) {
-    const unsigned char *p = (const unsigned char *)text, *end = p + len;
-    while (p < end) {
-        size_t n = utf8_len(*p);
-        if (!n || (size_t)(end - p) < n)
-            return false;
-        for (size_t i = 1; i < n; i++) {
-            if ((p[i] & 0xc0) != 0x80)
-                return false;
-        }
-        /* Longer than needed, a surrogate, above the last character. */
-        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-            return false;
-        p += n;
-    }
-    return true;
-}
-
 /* Codes that may stand in a frame (RFC 6455 section 7.4). */
 static bool is_close_code(unsigned code) {
     return (code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006) ||
@@ -202,7 +174,7 @@ static enum errc read_close(struct websocket_message *m, struct error *err) {
     m->close_code = (uint16_t)code;
     m->data += 2;
     m->len -= 2;
-    return is_utf8(m->data, m->len) ? OK : err_set(err, ERR_MALFORMED, "a reason not in UTF-8");
+    return utf8_check(m->data, m->len) ? OK : err_set(err, ERR_MALFORMED, "a reason not in UTF-8");
 }
 
 /* The bytes of a frame, unmasked where they stand. */
@@ -223,7 +195,7 @@ static enum websocket_result give_message(struct websocket_reader *r,
         .opcode = r->opcode, .data = r->message.data ? r->message.data : "", .len = r->message.len};
     r->opcode = WEBSOCKET_CONTINUATION;
     r->done = true;
-    if (ret_message->opcode == WEBSOCKET_BINARY || is_utf8(ret_message->data, ret_message->len))
+    if (ret_message->opcode == WEBSOCKET_BINARY || utf8_check(ret_message->data, ret_message->len))
         return WEBSOCKET_MESSAGE;
     err_set(err, ERR_MALFORMED, "a text message that is not UTF-8");
     return fail(r, WEBSOCKET_BAD_TEXT, ret_code, err);
@@ -284,7 +256,7 @@ void websocket_write_close(struct buf *out, enum websocket_code code, const char
     size_t len = strlen(reason);
     if (len > WEBSOCKET_CONTROL_BYTES_MAX - 2)
         len = WEBSOCKET_CONTROL_BYTES_MAX - 2;
-    while (len && !is_utf8(reason, len)) /* a character was cut */
+    while (len && !utf8_check(reason, len)) /* a character was cut */
         len--;
     websocket_write_head(out, WEBSOCKET_CLOSE, len + 2);
     buf_putc(out, (char)((unsigned)code >> 8));

@@ -4,29 +4,17 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the valid UTF-8 sequence at p, 0 when it is broken (or cut by the end of the text). */
-static size_t utf8_length(const unsigned char *p) {
-    size_t len = *p < 0x80 ? 1 : *p >= 0xF0 ? 4 : *p >= 0xE0 ? 3 : *p >= 0xC2 ? 2 : 0;
-    if (*p > 0xF4)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    bool surrogate = *p == 0xED && p[1] >= 0xA0;
-    bool overlong = (*p == 0xE0 && p[1] < 0xA0) || (*p == 0xF0 && p[1] < 0x90);
-    return surrogate || overlong || (*p == 0xF4 && p[1] >= 0x90) ? 0 : len;
-}
+#include "core/base/utf8.h"
 
 /* Messages quote what users sent, cut at some byte: what is not UTF-8 becomes '?'. */
 static void mend_utf8(char *text) {
-    for (unsigned char *p = (unsigned char *)text; *p;) {
-        size_t len = utf8_length(p);
+    for (char *p = text; *p;) {
+        size_t len = utf8_character(p, SIZE_MAX);
         if (!len)
             *p = '?';
         p += len ? len : 1;
