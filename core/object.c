@@ -207,6 +207,17 @@ json_t *object_find_condition(const json_t *o, const char *type) {
     return NULL;
 }
 
+json_t *object_find_named(const json_t *list, const char *name) {
+    size_t i;
+    json_t *item;
+    json_array_foreach (list, i, item) {
+        const char *has = object_str(item, "name");
+        if (has && !strcmp(has, name))
+            return item;
+    }
+    return NULL;
+}
+
 json_t *object_text(const char *text) {
     json_t *s = json_string(text);
     if (s)

@@ -64,6 +64,8 @@ bool object_set_condition(json_t *o, const char *type, const char *status, const
 void object_remove_condition(json_t *o, const char *type);
 const char *object_condition(const json_t *o, const char *type);  /* its status, or NULL */
 json_t *object_find_condition(const json_t *o, const char *type); /* borrowed, or NULL */
+/* The item of a list (NULL: an empty one) with that `name`: a container, a port. Likewise. */
+json_t *object_find_named(const json_t *list, const char *name);
 
 /* Appends the items of `more` that the list does not hold yet, equal in every part. */
 void object_add_missing(json_t *list, const json_t *more);

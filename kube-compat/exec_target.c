@@ -16,15 +16,6 @@ void exec_target_deinit(struct exec_target *t) {
     *t = EXEC_TARGET_INIT;
 }
 
-static const json_t *find_by_name(const json_t *list, const char *name) {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *have = object_str(json_array_get(list, i), "name");
-        if (have && !strcmp(have, name))
-            return json_array_get(list, i);
-    }
-    return NULL;
-}
-
 enum errc exec_target_container(const json_t *pod, const char *name, const json_t **ret_container,
                                 struct error *err) {
     const json_t *containers = object_at(pod, "spec.containers");
@@ -34,9 +25,9 @@ enum errc exec_target_container(const json_t *pod, const char *name, const json_
         return err_set(err, ERR_MALFORMED, "a container name must be specified for pod %s",
                        object_name(pod));
     const json_t *found =
-        name && *name ? find_by_name(containers, name) : json_array_get(containers, 0);
+        name && *name ? object_find_named(containers, name) : json_array_get(containers, 0);
     if (!found && name)
-        found = find_by_name(object_at(pod, "spec.initContainers"), name);
+        found = object_find_named(object_at(pod, "spec.initContainers"), name);
     if (!found)
         return err_set(err, ERR_MALFORMED, "container %.64s is not valid for pod %s",
                        name ? name : "", object_name(pod));

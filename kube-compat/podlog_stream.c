@@ -47,23 +47,14 @@ static void note_more(void *user) {
     stream_wake(user);
 }
 
-static const json_t *find_by_name(const json_t *list, const char *name) {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *have = object_str(json_array_get(list, i), "name");
-        if (have && !strcmp(have, name))
-            return json_array_get(list, i);
-    }
-    return NULL;
-}
-
 /* The container that the query names, or the only one. */
 static enum errc choose_container(struct request *rq, const json_t *pod, const char **ret_name,
                                   struct error *err) {
     const json_t *containers = object_at(pod, "spec.containers");
     const char *wanted = http_query(rq->x, "container");
     if (wanted && *wanted) {
-        if (!find_by_name(containers, wanted) &&
-            !find_by_name(object_at(pod, "spec.initContainers"), wanted))
+        if (!object_find_named(containers, wanted) &&
+            !object_find_named(object_at(pod, "spec.initContainers"), wanted))
             return err_set(err, ERR_MALFORMED, "container %s is not valid for pod %s", wanted,
                            rq->name);
         *ret_name = wanted;
@@ -81,8 +72,8 @@ static enum errc choose_container(struct request *rq, const json_t *pod, const c
 }
 
 static const json_t *container_status(const json_t *pod, const char *container) {
-    const json_t *s = find_by_name(object_at(pod, "status.containerStatuses"), container);
-    return s ? s : find_by_name(object_at(pod, "status.initContainerStatuses"), container);
+    const json_t *s = object_find_named(object_at(pod, "status.containerStatuses"), container);
+    return s ? s : object_find_named(object_at(pod, "status.initContainerStatuses"), container);
 }
 
 static enum errc read_number(struct request *rq, const char *name, int64_t otherwise,

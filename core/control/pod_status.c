@@ -10,16 +10,10 @@ static const char NOT_SUPPORTED[] = "NotSupported";
 
 json_t *pod_status_of(const json_t *pod, const char *container) {
     static const char *const lists[] = {"status.containerStatuses", "status.initContainerStatuses"};
-    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
-        size_t i;
-        json_t *status;
-        json_array_foreach (object_at(pod, lists[l]), i, status) {
-            const char *name = object_str(status, "name");
-            if (name && !strcmp(name, container))
-                return status;
-        }
-    }
-    return NULL;
+    json_t *found = NULL;
+    for (size_t l = 0; l < ARRAY_LEN(lists) && !found; l++)
+        found = object_find_named(object_at(pod, lists[l]), container);
+    return found;
 }
 
 static json_t *new_status(const json_t *container, json_t *waiting) {
