@@ -143,6 +143,7 @@ static void bury_dead(struct tls *t) {
         free(c->partial.data);
         free(c->up.data);
         free(c->down.data);
+        explicit_bzero(c, sizeof(*c)); /* its keys, as mbedTLS does with its own */
         free(c);
     }
 }
