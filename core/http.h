@@ -41,7 +41,8 @@ enum {
     HTTP_CONNECTIONS_MAX = 4096,     /* one more is answered 503 and closed */
     HTTP_BODY_BYTES_MAX = 4 << 20,   /* a larger request body is answered 413 */
     HTTP_HEADER_BYTES_MAX =
-        32 << 10, /* request line and headers: 431 above; also the write buffer */
+        32 << 10,           /* request line and headers: 431 above; also the write buffer */
+    HTTP_QUERIES_MAX = 256, /* parameters of one request; more do not fit beside its headers */
     HTTP_REQUEST_ID_BYTES_MAX = 128,
     HTTP_GZIP_BYTES_MIN = 128 << 10, /* smaller bodies are not worth the work */
     HTTP_IDLE_SECONDS = 120, /* a connection without a byte in either direction, unless parked */

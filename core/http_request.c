@@ -15,8 +15,6 @@
 
 #include "core/base/utf8.h"
 
-enum { QUERIES_MAX = 256 };
-
 /* ---- the target ---- */
 
 static int hex_digit(char c) {
@@ -81,8 +79,9 @@ static void parse_query(struct http_exchange *x) {
             name_len++;
         size_t value_at = name_len < len ? name_len + 1 : len;
         if (len) {
-            if (++count > QUERIES_MAX) {
-                x->target_fault = "more than 256 query parameters";
+            if (++count > HTTP_QUERIES_MAX) {
+                x->target_fault =
+                    arena_printf(x->arena, "more than %d query parameters", HTTP_QUERIES_MAX);
                 return;
             }
             struct http_field *f = arena_alloc(x->arena, sizeof(*f));

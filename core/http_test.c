@@ -301,6 +301,22 @@ static void bad_targets_are_refused(void **state) {
     stop(&f);
 }
 
+static void query_parameters_have_a_bound(void **state) {
+    struct fixture f;
+    start(&f);
+    for (int i = 0; i < 2; i++) {
+        AUTO_BUF request = BUF_INIT;
+        buf_puts(&request, "GET /echo?q=last");
+        for (int num = 1; num < HTTP_QUERIES_MAX + i; num++)
+            buf_puts(&request, "&a=b");
+        buf_puts(&request, " HTTP/1.1\r\nHost: h\r\n\r\n");
+        AUTO_FREE char *r = ask(f.server, request.data);
+        assert_int_equal(status_of(r), i ? 400 : 200);
+        assert_non_null(strstr(r, i ? "more than 256 query parameters" : "q=last"));
+    }
+    stop(&f);
+}
+
 static void ambiguous_framing_is_refused(void **state) {
     struct fixture f;
     start(&f);
@@ -871,6 +887,7 @@ int main(void) {
         cmocka_unit_test(request_reaches_the_handler_decoded),
         cmocka_unit_test(request_id_is_made_when_missing_or_insane),
         cmocka_unit_test(bad_targets_are_refused),
+        cmocka_unit_test(query_parameters_have_a_bound),
         cmocka_unit_test(ambiguous_framing_is_refused),
         cmocka_unit_test(bodies_arrive_whole),
         cmocka_unit_test(continue_is_sent_when_expected),

@@ -21,7 +21,6 @@
 #include "kube-compat/upgrade.h"
 
 enum {
-    ARGS_MAX = 1024,
     INPUT_BYTES_MAX = 256 << 10, /* for the command; then the client is not read */
     OPEN_MS = 30000,             /* for a client to open its channels */
     RESIZE_BYTES_MAX = 256,
@@ -338,13 +337,10 @@ static enum errc may_choose_command(struct request *rq, struct error *err) {
 }
 
 static enum errc read_command(struct request *rq, char ***ret_argv, struct error *err) {
-    const char *words[ARGS_MAX];
-    size_t num = http_query_all(rq->x, "command", words, ARGS_MAX);
+    const char *words[HTTP_QUERIES_MAX];
+    size_t num = http_query_all(rq->x, "command", words, ARRAY_LEN(words));
     if (!num || !*words[0])
         return err_set(err, ERR_MALFORMED, "you must specify at least one command");
-    if (num > ARGS_MAX)
-        return err_set(err, ERR_TOO_LARGE, "a command of %zu words: the bound is %d", num,
-                       ARGS_MAX);
     char **argv = mem_array(num + 1, sizeof(argv[0]));
     for (size_t i = 0; i < num; i++)
         argv[i] = mem_strdup(words[i]);

@@ -30,7 +30,8 @@ enum {
 struct tunnel_set;
 
 MUST_CHECK enum errc tunnel_set_create(struct tunnel_set **ret_set, struct error *err);
-/* Tells every tunnel to end and waits for their threads. Nothing may be started any more. */
+/* Tells every tunnel to end and waits for their threads. Nothing may be started any more, and the
+ * HTTP server must have stopped: its threads tell tunnels that never began. */
 void tunnel_set_destroy(struct tunnel_set *set);
 DEFINE_AUTO(tunnel_set, tunnel_set_destroy)
 
