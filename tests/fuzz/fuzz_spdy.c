@@ -6,8 +6,9 @@
 
 #include "tests/fuzz/fuzz.h"
 
-static void note(const struct spdy_event *e, uint32_t *data_of, struct buf *out) {
-    bool goes_on = e->type == SPDY_DATA && *data_of == e->stream && *data_of;
+/* data_of: the stream whose data frame goes on; -1: none does. */
+static void note(const struct spdy_event *e, int64_t *data_of, struct buf *out) {
+    bool goes_on = e->type == SPDY_DATA && *data_of == e->stream;
     if (!goes_on)
         buf_printf(out, " %d:%u:%u ", (int)e->type, e->stream, e->ping_id);
     ASSERT(e->num_headers <= SPDY_HEADERS_MAX);
@@ -18,7 +19,7 @@ static void note(const struct spdy_event *e, uint32_t *data_of, struct buf *out)
     }
     ASSERT(bytes <= SPDY_HEADERS_BYTES_MAX);
     buf_append(out, e->data ? e->data : "", e->len);
-    *data_of = e->type == SPDY_DATA && !e->fin ? e->stream : 0;
+    *data_of = e->type == SPDY_DATA && !e->fin ? (int64_t)e->stream : -1;
     if (e->fin)
         buf_putc(out, '|');
 }
@@ -28,7 +29,7 @@ static void note(const struct spdy_event *e, uint32_t *data_of, struct buf *out)
 static void read_all(const uint8_t *data, size_t size, size_t step, struct buf *out) {
     AUTO(spdy_reader) r = spdy_reader_create();
     enum spdy_result result = SPDY_MORE;
-    uint32_t data_of = 0;
+    int64_t data_of = -1;
     struct spdy_event e;
     for (size_t at = 0; at < size && result != SPDY_FAILED; at += step) {
         struct error err = ERROR_INIT;
