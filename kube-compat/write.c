@@ -505,7 +505,7 @@ static bool is_current(const struct request *rq, const struct store_object *old)
 /* Puts the object in the place of old, with the quotas that what it adds is counted in. A conflict
  * about a quota is judged anew; one about the object is the caller's. */
 static enum errc put_charged(const struct request *rq, const struct store_object *old,
-                             const json_t *object, struct store_object **ret_o, struct error *err) {
+                             json_t *object, struct store_object **ret_o, struct error *err) {
     enum errc code = ERR_CONFLICT;
     for (int tries = 0; code == ERR_CONFLICT && tries < CHARGE_TRIES_MAX; tries++) {
         AUTO_CHARGES charges = {0};
@@ -514,7 +514,7 @@ static enum errc put_charged(const struct request *rq, const struct store_object
             return code;
         bool alone = !charges.num;
         struct store_write write = {
-            .key = old->key, .object = json_deep_copy(object), .expect_revision = old->revision};
+            .key = old->key, .object = json_incref(object), .expect_revision = old->revision};
         code = charges_commit(&charges, rq->kube->opt.store, &write, ret_o, err);
         if (alone || !is_current(rq, old))
             break;
