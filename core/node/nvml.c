@@ -83,6 +83,7 @@ struct nvml {
     struct nvml_functions f;
     struct device_gpu known[DEVICES_GPUS_MAX]; /* as last read: what a lost one was */
     uint32_t num_known;
+    struct device_gpu answered[DEVICES_GPUS_MAX]; /* scratch of nvml_read() */
 };
 
 static enum errc find_functions(struct nvml *n, const char *library, struct error *err) {
@@ -197,17 +198,34 @@ static bool read_gpu(const struct nvml *n, unsigned index, struct device_gpu *g,
     return true;
 }
 
-/* A GPU that was there before and is silent keeps its place, at fault; one that never spoke is not
- * there. */
-static bool stand_in(const struct nvml *n, unsigned index, int rc, struct device_gpu *g) {
-    if (index >= n->num_known)
-        return false;
-    *g = n->known[index];
-    snprintf(g->fault, sizeof(g->fault), "%s%s", n->f.error_string(rc),
-             rc == NVML_ERROR_GPU_IS_LOST || rc == NVML_ERROR_RESET_REQUIRED
-                 ? ": it has to be reset"
-                 : "");
-    return true;
+static struct device_gpu *find(struct device_gpu *gpus, uint32_t num, const char *uuid) {
+    for (uint32_t i = 0; i < num; i++) {
+        if (!strcmp(gpus[i].uuid, uuid))
+            return &gpus[i];
+    }
+    return NULL;
+}
+
+/* Puts those that answered behind each other as they were before, told by their UUIDs: when one
+ * falls off the bus the numbers of the others change. One that was there and is silent keeps its
+ * place, at fault; one that never spoke is not there. rc: why the last silent one is so. */
+static void place(const struct nvml *n, struct device_gpu *answered, uint32_t num, int rc,
+                  struct devices *d) {
+    d->num_gpus = 0;
+    for (uint32_t i = 0; i < n->num_known; i++) {
+        struct device_gpu *g = &d->gpus[d->num_gpus++];
+        struct device_gpu *now = find(answered, num, n->known[i].uuid);
+        *g = now ? *now : n->known[i];
+        if (!now)
+            snprintf(g->fault, sizeof(g->fault), "%s%s", n->f.error_string(rc),
+                     rc == NVML_ERROR_GPU_IS_LOST || rc == NVML_ERROR_RESET_REQUIRED
+                         ? ": it has to be reset"
+                         : "");
+    }
+    for (uint32_t i = 0; i < num && d->num_gpus < DEVICES_GPUS_MAX; i++) {
+        if (!find(d->gpus, d->num_gpus, answered[i].uuid))
+            d->gpus[d->num_gpus++] = answered[i];
+    }
 }
 
 enum errc nvml_read(struct nvml *n, struct devices *d, struct error *err) {
@@ -215,21 +233,22 @@ enum errc nvml_read(struct nvml *n, struct devices *d, struct error *err) {
     int rc = n->f.count(&count), version = 0;
     if (rc)
         return err_set(err, ERR_UNAVAILABLE, "nvmlDeviceGetCount: %s", n->f.error_string(rc));
-    if (count < n->num_known)
-        count = n->num_known; /* one that fell off the bus is not counted any more */
     d->source = DEVICES_NVML;
-    d->num_gpus = 0;
     if (n->f.driver_version)
         n->f.driver_version(d->driver_version, sizeof(d->driver_version));
     if (n->f.cuda_version && n->f.cuda_version(&version) == NVML_SUCCESS) {
         d->cuda_major = (uint32_t)version / 1000;
         d->cuda_minor = (uint32_t)version % 1000 / 10;
     }
+    int why = NVML_ERROR_GPU_IS_LOST; /* of one that is not even counted */
+    uint32_t num = 0;
     for (unsigned i = 0; i < count && i < DEVICES_GPUS_MAX; i++) {
-        struct device_gpu *g = &d->gpus[d->num_gpus];
-        if (read_gpu(n, i, g, &rc) || stand_in(n, i, rc, g))
-            d->num_gpus++;
+        if (read_gpu(n, i, &n->answered[num], &rc))
+            num++;
+        else
+            why = rc;
     }
+    place(n, n->answered, num, why, d);
     memcpy(n->known, d->gpus, sizeof(n->known));
     n->num_known = d->num_gpus;
     for (uint32_t i = 0; i < n->num_known; i++)

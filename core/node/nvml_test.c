@@ -11,7 +11,7 @@
 enum { LOST = 15, NOT_SUPPORTED = 3, NOT_FOUND = 6, NUM_GPUS = 2 };
 
 static int init_result, num_open, lost_gpu = -1;
-static unsigned num_counted = NUM_GPUS;
+static unsigned num_counted = NUM_GPUS, num_off_bus; /* the first ones */
 static unsigned long long ecc_of_second;
 
 /* Handles: GPU i is &handles[i]; the slices of the second are behind them. */
@@ -48,7 +48,7 @@ EXPORTED int nvmlDeviceGetCount_v2(unsigned *ret_count) {
 
 EXPORTED int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **ret_device);
 EXPORTED int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **ret_device) {
-    *ret_device = &handles[i];
+    *ret_device = &handles[i + num_off_bus];
     return (int)i == lost_gpu ? LOST : 0;
 }
 
@@ -150,6 +150,7 @@ static struct nvml *open_it(void) {
     init_result = 0;
     lost_gpu = -1;
     num_counted = NUM_GPUS;
+    num_off_bus = 0;
     ecc_of_second = 0;
     if (nvml_open(NULL, &n, &err))
         fail_msg("%s", err.text);
@@ -225,6 +226,30 @@ static void a_gpu_that_is_not_counted_any_more_is_lost(void **state) {
     nvml_close(n);
 }
 
+/* The second is number 0 then, and still itself. */
+static void the_others_are_known_when_the_first_is_gone(void **state) {
+    struct nvml *n = open_it();
+    AUTO(devices) d = mem_alloc(sizeof(*d));
+    struct error err = ERROR_INIT;
+    assert_int_equal(nvml_read(n, d, &err), OK);
+    num_counted = num_off_bus = 1;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(nvml_read(n, d, &err), OK);
+        devices_settle(d);
+        assert_int_equal(d->num_gpus, 2);
+        assert_string_equal(d->gpus[0].uuid, "GPU-0");
+        assert_string_equal(d->gpus[0].fault, "GPU is lost: it has to be reset");
+        assert_string_equal(d->gpus[1].uuid, "GPU-1");
+        assert_string_equal(d->gpus[1].fault, "");
+    }
+    num_counted = NUM_GPUS;
+    num_off_bus = 0;
+    assert_int_equal(nvml_read(n, d, &err), OK);
+    assert_int_equal(d->num_gpus, 2);
+    assert_string_equal(d->gpus[0].fault, "");
+    nvml_close(n);
+}
+
 static void without_library_or_driver_there_is_none(void **state) {
     struct nvml *n = NULL;
     struct error err = ERROR_INIT;
@@ -243,6 +268,7 @@ int main(void) {
         cmocka_unit_test(gpus_and_slices_are_read),
         cmocka_unit_test(faults_come_and_go),
         cmocka_unit_test(a_gpu_that_is_not_counted_any_more_is_lost),
+        cmocka_unit_test(the_others_are_known_when_the_first_is_gone),
         cmocka_unit_test(without_library_or_driver_there_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
