@@ -257,7 +257,9 @@ static bool can_give(const struct placement_room *r, uint32_t i, bool share, uin
         return !a->shares && !a->tenants;
     if (!share && (!d->divisible || (d->shares == 1 && a->shares)))
         return false;
-    return (!share || a->shares < d->shares) && bytes <= d->memory_bytes - a->bytes;
+    /* More than there is can be held: by whoever wrote its annotation itself. */
+    return (!share || a->shares < d->shares) && a->bytes <= d->memory_bytes &&
+           bytes <= d->memory_bytes - a->bytes;
 }
 
 /* The best device for one share (of this resource) or part; -1: none can give it. */

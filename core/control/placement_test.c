@@ -275,6 +275,31 @@ static void broken_devices_are_given_to_nobody(void **state) {
                              {NULL, NULL}});
 }
 
+static void a_device_that_is_given_away_twice_is_given_no_more(void **state) {
+    json_t *node = gpu_node(), *pods[2], *next = gpu_pod(M "\"1Gi\"", 0);
+    AUTO(devices) d = machine();
+    add_gpu(d, 80);
+    devices_settle(d);
+    AUTO(placement_room) room = placement_room_create(node, d);
+    for (size_t i = 0; i < ARRAY_LEN(pods); i++) {
+        pods[i] = gpu_pod(M "\"60Gi\"", 0);
+        object_set(pods[i], "spec.nodeName", json_string("n"));
+        object_set(pods[i], "metadata.annotations",
+                   json_pack("{s:s}", PLACEMENT_DEVICES_ANNOTATION,
+                             "{\"inferd.dev/gpu-memory\":[\"GPU-0\",\"GPU-9\",3],\"x\":null}"));
+        placement_room_add(room, pods[i]);
+    }
+    const struct placement_options opt = {.node = node, .room = room};
+    struct placement p;
+    placement_decide(next, &opt, &p);
+    assert_false(p.fits);
+    placement_deinit(&p);
+    for (size_t i = 0; i < ARRAY_LEN(pods); i++)
+        json_decref(pods[i]);
+    json_decref(next);
+    json_decref(node);
+}
+
 /* Preemption. */
 
 /* Decides for a pod that is so important among others that hold a GPU each; says which go ("0 2").
@@ -449,6 +474,7 @@ int main(void) {
         cmocka_unit_test(models_share_a_gpu_by_bytes_and_none_gets_too_much),
         cmocka_unit_test(shares_are_spread_and_counted),
         cmocka_unit_test(broken_devices_are_given_to_nobody),
+        cmocka_unit_test(a_device_that_is_given_away_twice_is_given_no_more),
         cmocka_unit_test(the_least_important_are_pushed_off_and_no_more_than_needed),
         cmocka_unit_test(preemption_has_its_exceptions),
         cmocka_unit_test(a_nominated_pod_keeps_its_place),

@@ -22,13 +22,12 @@ static json_t *read_given(const json_t *pod) {
 
 /* How many of the resource the main containers before this one have; an init container: none. */
 static size_t taken_before(const json_t *pod, const json_t *spec, const char *resource) {
-    int64_t milli = 0;
-    size_t i;
+    size_t taken = 0, i;
     json_t *c;
     json_array_foreach (object_at(pod, "spec.containers"), i, c) {
         if (c == spec)
-            return (size_t)(milli / 1000);
-        milli += placement_container_request(c, resource);
+            return taken;
+        taken += (size_t)(placement_container_request(c, resource) / 1000);
     }
     return 0;
 }
