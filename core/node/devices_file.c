@@ -154,7 +154,7 @@ static struct node item_of(const struct node *n, const char *key, const json_t *
     struct node item = {.o = json_array_get(list, i)};
     char place[PLACE_BYTES];
     child_place(n, key, place);
-    snprintf(item.place, sizeof(item.place), "%.110s[%zu]", place, i);
+    snprintf(item.place, sizeof(item.place), "%.100s[%zu]", place, i);
     return item;
 }
 
