@@ -64,10 +64,14 @@ static bool receive(int fd, struct buf *in) {
     return n > 0;
 }
 
+/* Looks at what is new only: much may come. */
 static void receive_until(int fd, struct buf *in, const char *text) {
-    while (!in->data || !strstr(in->data, text))
+    size_t len = strlen(text), from = 0;
+    while (in->len < len || !memmem(in->data + from, in->len - from, text, len)) {
+        from = in->len < len ? 0 : in->len - len + 1;
         if (!receive(fd, in))
             fail_msg("connection ended before \"%s\": %s", text, in->data ? in->data : "");
+    }
 }
 
 static void receive_end(int fd, struct buf *in) {
