@@ -15,7 +15,9 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = pathlib.Path(os.environ.get("INFERD_SHARED", ROOT.parent / "shared"))
-PATIENCE = 60 * int(os.environ.get("INFERD_TEST_SLOWNESS", "1"))  # seconds, for any one thing
+# A sanitized engine takes 0.1 s a step: an answer of 460 tokens is most of a minute.
+SLOWNESS = int(os.environ.get("INFERD_TEST_SLOWNESS") or ("4" if os.environ.get("INFERD_SANITIZE") else "1"))
+PATIENCE = 60 * SLOWNESS  # seconds, for any one thing
 
 
 def skip(reason):
