@@ -5,28 +5,16 @@ import os
 import re
 import subprocess
 
-from harness import PATIENCE, Daemon, run_tests, skip, wait_for
-
-
-def pod(name, containers, app="talks", **spec):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": app}},
-            "spec": {"terminationGracePeriodSeconds": 1, **spec,
-                     "containers": [{"name": n, "image": "host", "command": ["sh", "-c", s]} for n, s in containers]}}
-
-
-def logs(d, *arguments, **more):
-    return d.kubectl("logs", *arguments, **more).stdout
+from harness import PATIENCE, run_tests, wait_for
+from host_pods import container, daemon, logs, pod
 
 
 def every_flag_does_what_it_says(program):
-    if os.getuid():
-        skip("host pods need root, to become another user")
-    with Daemon(program) as d:
-        d.home.chmod(0o711)
+    with daemon(program) as d:
         told = d.home / "told"
         os.mkfifo(told, 0o644)
-        d.apply(pod("talks", [("main", f"seq 5; while read line; do echo $line; echo aside $line >&2; done < {told}; exit 3")],
-                    restartPolicy="OnFailure"))
+        says = f"seq 5; while read line; do echo $line; echo aside $line >&2; done < {told}; exit 3"
+        d.apply(pod("talks", container("main", says), restartPolicy="OnFailure"))
         wait_for("the first lines", lambda: logs(d, "talks", check=False).split() == list("12345"))
         assert logs(d, "talks", "--tail=2") == "4\n5\n" and logs(d, "talks", "--tail=0") == ""
         assert logs(d, "talks", "--limit-bytes=3") == "1\n2"
@@ -61,7 +49,8 @@ def every_flag_does_what_it_says(program):
 
 def many_pods(d):
     for i in range(3):
-        d.apply(pod(f"p{i}", [("a", f"echo a{i}; exec sleep 1000"), ("b", f"echo b{i}; exec sleep 1000")], app="many"))
+        both = [container(c, f"echo {c}{i}; exec sleep 1000") for c in "ab"]
+        d.apply(pod(f"p{i}", *both, app="many"))
     select = ("-l", "app=many", "--all-containers")
     wait_for("all of them", lambda: len(logs(d, *select, check=False).split()) == 6)
     lines = sorted(logs(d, *select, "--prefix", "--tail=-1").splitlines())

@@ -2,25 +2,16 @@
 """metrics.k8s.io and `kubectl top` with every kubectl that is to be had: what runs here is measured, host pods
 and replicas of models alike."""
 import json
-import os
 import re
 
-from harness import Daemon, inference_service, run_tests, skip, wait_for
+from harness import inference_service, run_tests, wait_for
+from host_pods import container, daemon, pod
 from kubectl_matrix import gather
 
 API = "/apis/metrics.k8s.io/v1beta1"
 HELD = 48 << 20
 BURNS = "while :; do :; done"
 HOLDS = f"import time; held = b'x' * {HELD}; time.sleep(1000)"
-
-
-def container(name, *command):
-    return {"name": name, "image": "host", "command": list(command)}
-
-
-def pod(name, *containers):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"terminationGracePeriodSeconds": 1, "containers": list(containers)}}
 
 
 def raw(d, path):
@@ -38,12 +29,9 @@ def rows(text):
 
 
 def what_runs_is_measured(program):
-    if os.getuid():
-        skip("host pods need root, to become another user")
-    with Daemon(program) as d:
-        d.home.chmod(0o711)
-        d.apply(pod("burns", container("main", "sh", "-c", f"({BURNS}) & wait")))
-        d.apply(pod("holds", container("main", "python3", "-c", HOLDS)))
+    with daemon(program) as d:
+        d.apply(pod("burns", container("main", f"({BURNS}) & wait")))
+        d.apply(pod("holds", container("main", f'exec python3 -c "{HOLDS}"')))
         d.apply(inference_service("demo", "embedded://demo-chat"))
         d.wait_ready("demo")
 

@@ -3,10 +3,10 @@
 rollouts; who may; and that nothing is left when the daemon is killed."""
 import json
 import os
-import pathlib
 import shutil
 
-from harness import PATIENCE, Daemon, run_tests, skip, wait_for
+from harness import PATIENCE, run_tests, wait_for
+from host_pods import container, daemon, logs, processes
 
 
 def host_pod(name, command, restart="Always", **container):
@@ -22,32 +22,8 @@ def deployment(name, replicas, script):
                      "template": {"metadata": {"labels": {"app": name}}, "spec": pod["spec"]}}}
 
 
-def daemon(program, *options):
-    if os.getuid():
-        skip("host pods need root, to become another user")
-    d = Daemon(program, *options)
-    d.home.chmod(0o711)  # users of host pods pass through to their homes
-    return d
-
-
 def phase(d, name):
     return d.get("pod", name)["status"].get("phase")
-
-
-def logs(d, *arguments, **options):
-    return d.kubectl("logs", *arguments, **options).stdout
-
-
-def processes(marker):
-    """Ids of the processes that have the marker in their command line."""
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and marker in (entry / "cmdline").read_bytes().decode(errors="replace").split("\0"):
-                found.append(int(entry.name))
-        except OSError:
-            pass
-    return found
 
 
 def a_command_runs_apart_from_the_daemon(program):
@@ -229,10 +205,6 @@ def who_takes_more_memory_than_its_limit_is_killed(program):
         assert d.kubectl("get", "pod", "greedy", "--no-headers").stdout.split()[2] == "OOMKilled"
         assert phase(d, "modest") == "Running"
         d.kubectl("delete", "pod", "modest", "--grace-period=1")
-
-
-def container(name, script, **more):
-    return {"name": name, "image": "host", "command": ["sh", "-c", script], **more}
 
 
 def containers_of_a_pod_run_in_their_order(program):

@@ -1,32 +1,25 @@
 #!/usr/bin/env python3
 """Probes of host pods, with the real kubectl: what they say moves readiness, endpoints, rollouts and restarts."""
 import json
-import os
 import re
 import socket
 
-from harness import PATIENCE, Daemon, run_tests, skip, wait_for
+import host_pods
+from harness import PATIENCE, run_tests, wait_for
+from host_pods import pod
 
 FAST = {"periodSeconds": 1, "failureThreshold": 1}
 
 
 def daemon(program):
-    if os.getuid():
-        skip("host pods need root, to become another user")
-    d = Daemon(program)
-    d.home.chmod(0o711)
+    d = host_pods.daemon(program)
     d.flags = d.home / "flags"  # what the probes look for
     d.flags.mkdir(mode=0o755)
     return d
 
 
 def container(script="exec sleep 1000", **more):
-    return {"name": "main", "image": "host", "command": ["sh", "-c", script], **more}
-
-
-def pod(name, *containers, **spec):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"terminationGracePeriodSeconds": 1, "containers": list(containers), **spec}}
+    return host_pods.container("main", script, **more)
 
 
 def looks_for(d, flag):

@@ -11,14 +11,14 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import termios
 import threading
 import time
 import urllib.error
 import urllib.request
 
-from harness import PATIENCE, Daemon, inference_service, post, run_tests, skip, wait_for
+from harness import PATIENCE, inference_service, post, run_tests, skip, wait_for
+from host_pods import container, daemon, pod, processes
 from kubectl_matrix import gather
 
 # One of each way to speak: SPDY only, WebSocket with SPDY behind it, both in their newest form.
@@ -46,34 +46,12 @@ def two_kubectls():
 
 
 def host_pod(name, script, **spec):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"terminationGracePeriodSeconds": 1, **spec,
-                     "containers": [{"name": "main", "image": "host", "command": ["sh", "-c", script]}]}}
-
-
-def daemon(program, *options):
-    if os.getuid():
-        skip("host pods need root, to become another user")
-    d = Daemon(program, *options)
-    d.home.chmod(0o711)  # users of host pods pass through to their homes
-    return d
+    return pod(name, container("main", script), **spec)
 
 
 def start_pod(d, name, script="exec sleep 100000"):
     d.apply(host_pod(name, script))
     d.kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}s")
-
-
-def processes(marker):
-    """Ids of the processes that have the marker in their command line."""
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and marker in (entry / "cmdline").read_bytes().decode(errors="replace").split("\0"):
-                found.append(int(entry.name))
-        except OSError:
-            pass
-    return found
 
 
 def descriptors(d):
