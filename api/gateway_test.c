@@ -2,23 +2,16 @@
  */
 #include "api/gateway.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/http_client_test.h"
 
-enum { WAIT_MS = 20000, REPLICAS = 2, STREAMS_MAX = 256 };
+enum { REPLICAS = 2, STREAMS_MAX = 256 };
 
 /* ---- fake replicas ---- */
 
@@ -217,56 +210,19 @@ static int tear_down(void **state) {
 
 /* ---- clients ---- */
 
-static int dial(void) {
-    const char *port = strrchr(gateway_address(env.gateway), ':') + 1;
-    struct sockaddr_in sin = {.sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)atoi(port)),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (void *)&sin, sizeof(sin)), 0);
-    return fd;
-}
-
-static void send_text(int fd, const char *text) {
-    size_t len = strlen(text);
-    while (len) {
-        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-        assert_true(n > 0);
-        text += n;
-        len -= (size_t)n;
-    }
-}
-
-static bool receive(int fd, struct buf *in) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, WAIT_MS) != 1)
-        fail_msg("the gateway says nothing; so far: %s", in->data ? in->data : "");
-    char data[16384];
-    ssize_t n = recv(fd, data, sizeof(data), 0);
-    if (n > 0)
-        buf_append(in, data, (size_t)n);
-    return n > 0;
-}
-
-static void receive_until(int fd, struct buf *in, const char *text) {
-    while (!in->data || !strstr(in->data, text))
-        if (!receive(fd, in))
-            fail_msg("connection ended before \"%s\": %s", text, in->data ? in->data : "");
-}
-
 static int ask_begin(const char *method, const char *path, const char *headers, const char *body) {
-    int fd = dial();
+    int fd = dial_address(gateway_address(env.gateway));
     AUTO_FREE char *request =
         mem_printf("%s %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\nConnection: close\r\n"
                    "%s\r\n%s",
                    method, path, strlen(body), headers, body);
-    send_text(fd, request);
+    assert_true(send_text(fd, request));
     return fd;
 }
 
 static char *ask_end(int fd) {
     AUTO_BUF in = BUF_INIT;
-    while (receive(fd, &in)) {}
+    receive_end(fd, &in);
     close(fd);
     return buf_steal(&in);
 }
@@ -315,9 +271,9 @@ static void every_way_of_routing_reaches_the_replica(void **state) {
     assert_has(path, "replica=0 GET /some/path?q\n");
     AUTO_FREE char *model = ask("POST", "/v2/models/org/demo/infer", "", "{}");
     assert_has(model, "replica=0 POST /v2/models/org/demo/infer?\n");
-    int fd = dial();
-    send_text(fd, "DELETE /metrics HTTP/1.1\r\nHost: demo.default.example.com:80\r\n"
-                  "Connection: close\r\n\r\n");
+    int fd = dial_address(gateway_address(env.gateway));
+    assert_true(send_text(fd, "DELETE /metrics HTTP/1.1\r\nHost: demo.default.example.com:80\r\n"
+                              "Connection: close\r\n\r\n"));
     AUTO_FREE char *host = ask_end(fd);
     assert_has(host, "replica=0 DELETE /metrics?\n");
 }

@@ -1,82 +1,16 @@
 /* The HTTP server as clients see it: raw sockets on loopback, so that every byte is ours. */
 #include "core/http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "core/base/clock.h"
-
-enum { WAIT_MS = 20000 }; /* generous: only a failing test waits that long */
+#include "core/http_client_test.h"
 
 /* ---- a client ---- */
-
-static int dial(const struct http_server *s) {
-    const char *address = http_server_address(s);
-    int fd;
-    if (!strncmp(address, "unix:", 5)) {
-        struct sockaddr_un sun = {.sun_family = AF_UNIX};
-        strcpy(sun.sun_path, address + 5);
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(connect(fd, (void *)&sun, sizeof(sun)), 0);
-        return fd;
-    }
-    struct sockaddr_in sin = {.sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1)),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (void *)&sin, sizeof(sin)), 0);
-    return fd;
-}
-
-static void send_all(int fd, const char *data, size_t len) {
-    while (len) {
-        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-        if (n < 0)
-            return; /* the server closed: what it said is what the test looks at */
-        data += n;
-        len -= (size_t)n;
-    }
-}
-
-static void send_text(int fd, const char *text) {
-    send_all(fd, text, strlen(text));
-}
-
-/* Reads more; false at the end of the connection. */
-static bool receive(int fd, struct buf *in) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, WAIT_MS) != 1)
-        fail_msg("the server says nothing; so far: %s", in->data ? in->data : "");
-    char data[16384];
-    ssize_t n = recv(fd, data, sizeof(data), 0);
-    if (n > 0)
-        buf_append(in, data, (size_t)n);
-    return n > 0;
-}
-
-/* Looks at what is new only: much may come. */
-static void receive_until(int fd, struct buf *in, const char *text) {
-    size_t len = strlen(text), from = 0;
-    while (in->len < len || !memmem(in->data + from, in->len - from, text, len)) {
-        from = in->len < len ? 0 : in->len - len + 1;
-        if (!receive(fd, in))
-            fail_msg("connection ended before \"%s\": %s", text, in->data ? in->data : "");
-    }
-}
-
-static void receive_end(int fd, struct buf *in) {
-    while (receive(fd, in)) {}
-}
 
 /* One request on its own connection, everything that comes back. */
 static char *ask(const struct http_server *s, const char *request) {

@@ -1,68 +1,24 @@
 /* Connections that leave HTTP: the socket becomes the owner's, whatever the server does then. */
 #include "core/http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "core/base/clock.h"
-
-enum { WAIT_MS = 60000 }; /* generous: only a failing test waits that long */
+#include "core/http_client_test.h"
 
 /* ---- a client ---- */
-
-static int dial(const struct http_server *s) {
-    const char *address = http_server_address(s);
-    struct sockaddr_in sin = {.sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1)),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (void *)&sin, sizeof(sin)), 0);
-    return fd;
-}
-
-static void send_all(int fd, const char *data, size_t len) {
-    for (ssize_t n; len && (n = send(fd, data, len, MSG_NOSIGNAL)) > 0; len -= (size_t)n)
-        data += n;
-}
-
-static void send_text(int fd, const char *text) {
-    send_all(fd, text, strlen(text));
-}
-
-/* Reads more; false at the end of the connection. */
-static bool receive(int fd, struct buf *in) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, WAIT_MS) != 1)
-        fail_msg("the server says nothing; so far: %s", in->data ? in->data : "");
-    char data[4096];
-    ssize_t n = recv(fd, data, sizeof(data), 0);
-    if (n > 0)
-        buf_append(in, data, (size_t)n);
-    return n > 0;
-}
-
-static void receive_until(int fd, struct buf *in, const char *text) {
-    while (!in->data || !strstr(in->data, text))
-        if (!receive(fd, in))
-            fail_msg("connection ended before \"%s\": %s", text, in->data ? in->data : "");
-}
 
 static void end(int fd) {
     AUTO_BUF rest = BUF_INIT;
     shutdown(fd, SHUT_WR);
-    while (receive(fd, &rest)) {}
+    receive_end(fd, &rest);
     close(fd);
 }
 

@@ -2,20 +2,15 @@
  */
 #include "core/tls.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <mbedtls/error.h>
 #include <mbedtls/net_sockets.h>
@@ -23,10 +18,8 @@
 #include <mbedtls/version.h>
 
 #include "core/base/clock.h"
-#include "core/http.h"
+#include "core/http_client_test.h"
 #include "core/pki.h"
-
-enum { WAIT_MS = 20000 };
 
 static struct {
     char dir[64];
@@ -89,16 +82,6 @@ static int tear_down(void **state) {
     return system(remove);
 }
 
-static int dial(void) {
-    const char *port = strrchr(http_server_address(env.server), ':') + 1;
-    struct sockaddr_in sin = {.sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)atoi(port)),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (void *)&sin, sizeof(sin)), 0);
-    return fd;
-}
-
 /* ---- a TLS client ---- */
 
 struct client {
@@ -120,7 +103,7 @@ static int parse_key(mbedtls_pk_context *key, const char *pem) {
 
 /* Connects; cert may be NULL. */
 static void client_prepare(struct client *c, const char *cert, const char *key) {
-    c->net.fd = dial();
+    c->net.fd = dial(env.server);
     mbedtls_ssl_init(&c->ssl);
     mbedtls_ssl_config_init(&c->config);
     mbedtls_x509_crt_init(&c->ca);
@@ -372,7 +355,8 @@ static void there_is_no_second_handshake(void **state) {
 }
 
 static void bad_clients_cost_others_nothing(void **state) {
-    int garbage = dial(), silent = dial(), cut = dial(), half = dial();
+    int garbage = dial(env.server), silent = dial(env.server), cut = dial(env.server),
+        half = dial(env.server);
     assert_true(send(garbage, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL) == 18);
     /* A record that announces 512 bytes of ClientHello and brings two. */
     assert_true(send(cut, "\x16\x03\x01\x02\x00\x01\x00", 7, MSG_NOSIGNAL) == 7);
@@ -392,7 +376,7 @@ static void *ask_often(void *user) {
         AUTO_FREE char *r = client_ask(NULL, NULL, "/whoami", "");
         if (!strstr(r, "anonymous=1"))
             *(bool *)user = false;
-        int fd = dial(); /* and an aborted handshake each */
+        int fd = dial(env.server); /* and an aborted handshake each */
         ssize_t n = send(fd, "\x16\x03\x01", 3, MSG_NOSIGNAL);
         (void)n;
         close(fd);
@@ -421,7 +405,7 @@ static void stop_closes_handshakes_and_streams(void **state) {
         .listen = "127.0.0.1:0", .tls = t, .auth = env.auth, .handler = handle};
     struct http_server *was = env.server;
     assert_int_equal(http_server_start(&opt, &env.server, &err), OK);
-    int handshake = dial();
+    int handshake = dial(env.server);
     struct client c;
     assert_int_equal(client_open(&c, NULL, NULL), 0);
     static const char request[] = "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n";

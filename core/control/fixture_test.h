@@ -286,6 +286,26 @@ static inline int fixture_teardown(void **state) {
     return rc;
 }
 
+/* A daemon that can make tokens, for tests that look at them; back to one that cannot. */
+static inline struct auth *fixture_start_with_keys(struct fixture *f) {
+    struct error err = ERROR_INIT;
+    struct auth *auth = NULL;
+    struct auth_options opt = {.data_dir = f->dir};
+    fixture_end_daemon(f);
+    if (auth_open(&opt, &auth, &err))
+        fail_msg("%s", err.text);
+    f->auth = auth;
+    fixture_start_daemon(f);
+    return auth;
+}
+
+static inline void fixture_stop_with_keys(struct fixture *f, struct auth *auth) {
+    fixture_end_daemon(f); /* it uses the keys */
+    f->auth = NULL;
+    auth_close(auth);
+    fixture_start_daemon(f);
+}
+
 #define FIXTURE_TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 /* Objects, as the API server would write them. */

@@ -7,28 +7,12 @@ static const char POD[] =
     "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"serviceAccountName\":\"robot\",\"containers\":[{"
     "\"name\":\"c\",\"image\":\"host\",\"command\":[\"sleep\",\"9\"]}]}}";
 
-/* A daemon that can make tokens. Only root may give files to any group, so others give to theirs.
- */
+/* Only root may give files to any group, so others give to theirs. */
 static struct auth *start_with_keys(struct fixture *f) {
-    struct error err = ERROR_INIT;
-    struct auth *auth = NULL;
-    fixture_end_daemon(f);
-    struct auth_options opt = {.data_dir = f->dir};
-    if (auth_open(&opt, &auth, &err))
-        fail_msg("%s", err.text);
-    f->auth = auth;
     free(f->config.host_pods_dir);
     f->config.host_pods_dir = mem_printf("%s/pods", f->dir);
     f->config.host_user_first = f->config.host_user_last = getuid() ? getgid() : 70001;
-    fixture_start_daemon(f);
-    return auth;
-}
-
-static void stop(struct fixture *f, struct auth *auth) {
-    fixture_end_daemon(f); /* it uses the keys */
-    f->auth = NULL;
-    auth_close(auth);
-    fixture_start_daemon(f);
+    return fixture_start_with_keys(f);
 }
 
 /* Gives a file of the pod's; NULL: it is not there. */
@@ -94,7 +78,7 @@ static void a_pod_gets_the_token_of_its_account_and_a_new_one_in_time(void **sta
     AUTO_FREE char *renewed = read_file(f, "token");
     assert_string_not_equal(renewed, token);
     assert_token(f, auth, renewed);
-    stop(f, auth);
+    fixture_stop_with_keys(f, auth);
 }
 
 static void a_pod_or_its_account_may_do_without(void **state) {
@@ -115,7 +99,7 @@ static void a_pod_or_its_account_may_do_without(void **state) {
     fixture_create(f, KIND_POD, text);
     AUTO_FREE char *token = read_file(f, "token");
     assert_token(f, auth, token);
-    stop(f, auth);
+    fixture_stop_with_keys(f, auth);
 }
 
 int main(void) {

@@ -7,26 +7,6 @@ static const char SECRET[] =
     "{\"metadata\":{\"name\":\"s\",\"annotations\":{\"kubernetes.io/service-account.name\":"
     "\"robot\"}},\"type\":\"kubernetes.io/service-account-token\"}";
 
-/* A daemon that can make tokens. */
-static struct auth *start_with_keys(struct fixture *f) {
-    struct error err = ERROR_INIT;
-    struct auth *auth = NULL;
-    struct auth_options opt = {.data_dir = f->dir};
-    fixture_end_daemon(f);
-    if (auth_open(&opt, &auth, &err))
-        fail_msg("%s", err.text);
-    f->auth = auth;
-    fixture_start_daemon(f);
-    return auth;
-}
-
-static void stop(struct fixture *f, struct auth *auth) {
-    fixture_end_daemon(f); /* it uses the keys */
-    f->auth = NULL;
-    auth_close(auth);
-    fixture_start_daemon(f);
-}
-
 static char *data_of(struct fixture *f, const char *key) {
     json_t *secret = fixture_get(f, KIND_SECRET, "s");
     const json_t *data = json_object_get(secret, "data");
@@ -37,7 +17,7 @@ static char *data_of(struct fixture *f, const char *key) {
 
 static void a_secret_of_the_type_is_filled_once(void **state) {
     struct fixture *f = *state;
-    struct auth *auth = start_with_keys(f);
+    struct auth *auth = fixture_start_with_keys(f);
     fixture_create(f, KIND_SERVICE_ACCOUNT, ACCOUNT);
     fixture_create(f, KIND_SECRET, SECRET);
     fixture_pass(f);
@@ -56,12 +36,12 @@ static void a_secret_of_the_type_is_filled_once(void **state) {
     fixture_pass(f);
     AUTO_FREE char *later = data_of(f, "token");
     assert_string_equal(token, later); /* a token is not made anew */
-    stop(f, auth);
+    fixture_stop_with_keys(f, auth);
 }
 
 static void a_secret_goes_with_its_account(void **state) {
     struct fixture *f = *state;
-    struct auth *auth = start_with_keys(f);
+    struct auth *auth = fixture_start_with_keys(f);
     fixture_create(f, KIND_SERVICE_ACCOUNT, ACCOUNT);
     fixture_create(f, KIND_SECRET, SECRET);
     fixture_create(f, KIND_SECRET,
@@ -75,12 +55,12 @@ static void a_secret_goes_with_its_account(void **state) {
     assert_non_null(other); /* another type is nobody's business */
     assert_null(json_object_get(other, "data"));
     json_decref(other);
-    stop(f, auth);
+    fixture_stop_with_keys(f, auth);
 }
 
 static void an_account_of_the_same_name_is_another_one(void **state) {
     struct fixture *f = *state;
-    struct auth *auth = start_with_keys(f);
+    struct auth *auth = fixture_start_with_keys(f);
     fixture_create(f, KIND_SERVICE_ACCOUNT, ACCOUNT);
     fixture_create(f, KIND_SECRET,
                    "{\"metadata\":{\"name\":\"s\",\"annotations\":{"
@@ -89,7 +69,7 @@ static void an_account_of_the_same_name_is_another_one(void **state) {
                    "\"type\":\"kubernetes.io/service-account-token\"}");
     fixture_pass(f);
     assert_null(fixture_get(f, KIND_SECRET, "s"));
-    stop(f, auth);
+    fixture_stop_with_keys(f, auth);
 }
 
 int main(void) {
