@@ -321,22 +321,6 @@ static void head_clear(struct head *h) {
     *h = (struct head){0};
 }
 
-static bool is_hop_by_hop(const char *name) {
-    static const char *const names[] = {"Connection",
-                                        "Keep-Alive",
-                                        "Proxy-Authenticate",
-                                        "Proxy-Authorization",
-                                        "Proxy-Connection",
-                                        "TE",
-                                        "Trailer",
-                                        "Transfer-Encoding",
-                                        "Upgrade"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (!strcasecmp(name, names[i]))
-            return true;
-    return false;
-}
-
 static void on_header(void *user, const char *name, const char *value) {
     struct relay_request *rq = user;
     struct head *h = &rq->head;
@@ -346,7 +330,7 @@ static void on_header(void *user, const char *name, const char *value) {
     } else if (!strcasecmp(name, "Content-Length")) {
         h->length = strtoull(value, NULL, 10);
         h->has_length = true;
-    } else if (!is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
+    } else if (!http_is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
                strcasecmp(name, "X-Request-Id") != 0 && strcasecmp(name, REVISION_HEADER) != 0) {
         struct head_field *f = mem_alloc(sizeof(*f));
         f->name = mem_strdup(name);
@@ -589,24 +573,11 @@ static void on_done(void *user, enum upstream_end end, const char *message) {
 
 /* ---- the request ---- */
 
-/* Connection may name further headers that are meant for this hop only. */
-static bool named_by_connection(const char *connection, const char *name) {
-    size_t name_len = strlen(name);
-    for (const char *p = connection; p && *p;) {
-        p += strspn(p, ", \t");
-        size_t len = strcspn(p, ", \t");
-        if (len == name_len && !strncasecmp(p, name, len))
-            return true;
-        p += len;
-    }
-    return false;
-}
-
 static void copy_header(void *user, const char *name, const char *value) {
     struct relay_request *rq = user;
-    if (is_hop_by_hop(name) || !strcasecmp(name, "Content-Length") || !strcasecmp(name, "Expect") ||
-        !strcasecmp(name, "X-Request-Id") ||
-        named_by_connection(http_header(rq->x, "Connection"), name))
+    if (http_is_hop_by_hop(name) || !strcasecmp(name, "Content-Length") ||
+        !strcasecmp(name, "Expect") || !strcasecmp(name, "X-Request-Id") ||
+        http_header_has_word(rq->x, "Connection", name))
         return;
     upstream_call_header(rq->call, name, value);
 }

@@ -188,6 +188,9 @@ void http_upgrade_end(struct http_exchange *x);
 /* Does a header that is a list of words (Connection, Upgrade) have this one? In any case of its
  * letters; in any of several headers of the name. */
 bool http_header_has_word(const struct http_exchange *x, const char *name, const char *word);
+/* Is a header of this name for the next neighbour only, and not to be passed on (RFC 9110, section
+ * 7.6.1)? What a request's Connection names besides is for http_header_has_word() to tell. */
+bool http_is_hop_by_hop(const char *name);
 
 /* For exchanges kept for a plain reply: called once if the client leaves first; you still reply.
  * Set it in the handler, before the exchange is handed to another thread. */

@@ -296,6 +296,23 @@ bool http_header_has_word(const struct http_exchange *x, const char *name, const
     return false;
 }
 
+bool http_is_hop_by_hop(const char *name) {
+    static const char *const names[] = {"Connection",
+                                        "Keep-Alive",
+                                        "Proxy-Authenticate",
+                                        "Proxy-Authorization",
+                                        "Proxy-Connection",
+                                        "TE",
+                                        "Trailer",
+                                        "Transfer-Encoding",
+                                        "Upgrade"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (!strcasecmp(name, names[i]))
+            return true;
+    }
+    return false;
+}
+
 const char *http_query(const struct http_exchange *x, const char *name) {
     for (const struct http_field *f = x->queries; f; f = f->next)
         if (!strcmp(f->name, name))

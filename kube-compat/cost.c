@@ -23,11 +23,6 @@ bool cost_exempt(const struct request *rq) {
            rq->name && (in_group(rq->who, "system:masters") || in_group(rq->who, "system:nodes"));
 }
 
-static bool is_set(const struct request *rq, const char *parameter) {
-    const char *value = http_query(rq->x, parameter);
-    return value && *value;
-}
-
 /* A watch from a revision on sends no objects at first. */
 static bool prints_objects(const struct request *rq, bool watch) {
     const char *from = http_query(rq->x, "resourceVersion");
@@ -43,8 +38,8 @@ static uint32_t cost_of_objects(const struct request *rq, const struct kind *kin
     size_t num = store_count(rq->kube->opt.store, rest_prefix(&about, &prefix));
     const char *limit = watch ? NULL : http_query(rq->x, "limit");
     long long most = limit ? strtoll(limit, NULL, 10) : 0;
-    if (most > 0 && (size_t)most < num && !is_set(rq, "labelSelector") &&
-        !is_set(rq, "fieldSelector"))
+    if (most > 0 && (size_t)most < num && !request_given(rq, "labelSelector") &&
+        !request_given(rq, "fieldSelector"))
         num = (size_t)most;
     return num / COST_OBJECTS + 1 < COST_MAX ? (uint32_t)(num / COST_OBJECTS) + 1 : COST_MAX;
 }

@@ -30,13 +30,8 @@ static bool parse_integer(const char *text, int64_t *ret) {
     return *text && !*end && !errno;
 }
 
-static const char *given(const struct request *rq, const char *parameter) {
-    const char *value = http_query(rq->x, parameter);
-    return value && *value ? value : NULL;
-}
-
 enum errc page_query_version(const struct request *rq, int64_t *ret_version, struct error *err) {
-    const char *text = given(rq, "resourceVersion");
+    const char *text = request_given(rq, "resourceVersion");
     *ret_version = -1;
     if (!text)
         return OK;
@@ -49,7 +44,7 @@ enum errc page_query_version(const struct request *rq, int64_t *ret_version, str
 }
 
 static enum errc read_limit(const struct request *rq, struct page *page, struct error *err) {
-    const char *limit = given(rq, "limit");
+    const char *limit = request_given(rq, "limit");
     if (limit && !parse_integer(limit, &page->limit))
         return err_set(err, ERR_MALFORMED,
                        "limit: Invalid value: \"%.64s\": strconv.ParseInt: parsing \"%.64s\": "
@@ -62,7 +57,7 @@ static enum errc read_limit(const struct request *rq, struct page *page, struct 
 
 static enum errc read_continue(struct request *rq, const char *prefix, struct page *page,
                                struct error *err) {
-    const char *token = given(rq, "continue");
+    const char *token = request_given(rq, "continue");
     if (!token)
         return OK;
     AUTO_BUF text = BUF_INIT;
@@ -99,14 +94,15 @@ json_t *page_continue(const char *key, int64_t revision) {
 
 /* The combinations that Kubernetes forbids; each has a cause. */
 static enum errc check_options(struct request *rq, struct error *err) {
-    const char *match = given(rq, "resourceVersionMatch"), *version = given(rq, "resourceVersion");
+    const char *match = request_given(rq, "resourceVersionMatch"),
+               *version = request_given(rq, "resourceVersion");
     const char *field = "resourceVersionMatch";
     bool exact = match && !strcmp(match, "Exact");
     if (match && !version)
         cause_add(rq->causes, CAUSE_FORBIDDEN, field,
                   "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is "
                   "provided");
-    if (match && given(rq, "continue"))
+    if (match && request_given(rq, "continue"))
         cause_add(rq->causes, CAUSE_FORBIDDEN, field,
                   "Forbidden: resourceVersionMatch is forbidden when continue is provided");
     if (match && !exact && strcmp(match, "NotOlderThan") != 0)
@@ -118,7 +114,7 @@ static enum errc check_options(struct request *rq, struct error *err) {
         cause_add(rq->causes, CAUSE_FORBIDDEN, field,
                   "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion "
                   "\"0\"");
-    if (given(rq, "sendInitialEvents"))
+    if (request_given(rq, "sendInitialEvents"))
         cause_add(rq->causes, CAUSE_FORBIDDEN, "sendInitialEvents",
                   "Forbidden: sendInitialEvents is forbidden for list");
     if (!json_array_size(rq->causes))
@@ -137,7 +133,7 @@ enum errc page_too_new(struct request *rq, int64_t version, int64_t current, str
 
 /* Settles the snapshot of a list without a token. */
 static enum errc settle_revision(struct request *rq, struct page *page, struct error *err) {
-    const char *match = given(rq, "resourceVersionMatch");
+    const char *match = request_given(rq, "resourceVersionMatch");
     int64_t version;
     enum errc code = page_query_version(rq, &version, err);
     if (code)

@@ -48,34 +48,20 @@ struct proxied {
 
 /* ---- headers ---- */
 
-static bool is_among(const char *name, size_t len, const char *const *list) {
+static bool is_among(const char *name, const char *const *list) {
     for (; *list; list++) {
-        if (strlen(*list) == len && !strncasecmp(*list, name, len))
+        if (!strcasecmp(*list, name))
             return true;
     }
     return false;
 }
 
-/* Between two neighbours only. */
-static bool is_hop_by_hop(const char *name, size_t len) {
-    static const char *const list[] = {"Connection",
-                                       "Keep-Alive",
-                                       "Proxy-Authenticate",
-                                       "Proxy-Authorization",
-                                       "Proxy-Connection",
-                                       "TE",
-                                       "Trailer",
-                                       "Transfer-Encoding",
-                                       "Upgrade",
-                                       "Content-Length",
-                                       "Expect",
-                                       NULL};
-    return is_among(name, len, list);
-}
-
-static bool is_for_us(const char *name) {
-    static const char *const list[] = {"Host", "Authorization", "X-Request-Id", NULL};
-    return is_among(name, strlen(name), list) || !strncasecmp(name, "Impersonate-", 12);
+/* What is made anew on each side, and what the client says to us. */
+static bool stays_here(const char *name) {
+    static const char *const list[] = {"Content-Length", "Expect",       "Host",
+                                       "Authorization",  "X-Request-Id", NULL};
+    return http_is_hop_by_hop(name) || is_among(name, list) ||
+           !strncasecmp(name, "Impersonate-", 12);
 }
 
 static void put_line(struct proxied *p, const char *line) {
@@ -97,8 +83,9 @@ static void leave_out(struct proxied *p, const char *name) {
 }
 
 static void copy_header(void *user, const char *name, const char *value) {
-    if (!is_hop_by_hop(name, strlen(name)) && !is_for_us(name))
-        put_header(user, name, value);
+    struct proxied *p = user;
+    if (!stays_here(name) && !http_header_has_word(p->x, "Connection", name))
+        put_header(p, name, value);
 }
 
 /* A redirect within the pod stays within the proxy. */
@@ -120,7 +107,7 @@ static void take_header(struct proxied *p, const char *name, size_t name_len, co
         p->type = mem_strdup(value);
     } else if (!strcasecmp(text, "Location"))
         set_location(p, value);
-    else if (!is_hop_by_hop(name, name_len) && !is_for_us(text))
+    else if (!stays_here(text))
         http_add_header(p->x, text, value);
 }
 

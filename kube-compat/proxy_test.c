@@ -188,7 +188,8 @@ static void requests_arrive_as_they_are_but_for_what_is_ours(void **state) {
     expect(r, "HTTP/1.1 400 "); /* ".." is refused before anything else */
     AUTO_FREE char *fine = ask("POST", "services/web:80/proxy/a%2Fb//c?x=%20&dryRun=no",
                                "X-Mine: one\r\nX-Mine: two\r\nX-Empty:\r\nContent-Type: text/y\r\n"
-                               "Authorization: Bearer secret\r\nTE: trailers\r\n",
+                               "Authorization: Bearer secret\r\nTE: trailers\r\n"
+                               "Connection: X-Near\r\nX-Near: us\r\n",
                                "the body");
     expect(fine, "HTTP/1.1 200 ");
     expect(pod.heard.data, "POST /a%2Fb//c?x=%20&dryRun=no HTTP/1.1\r\n");
@@ -199,8 +200,8 @@ static void requests_arrive_as_they_are_but_for_what_is_ours(void **state) {
                                         "Content-Type: text/y\r\n",
                                         "X-Forwarded-For: 127.0.0.1\r\n",
                                         "Content-Length: 8\r\n"};
-    static const char *const absent[] = {"secret",  "TE:",    "Host: h\r\n",
-                                         "Accept:", "Expect", "urlencoded"};
+    static const char *const absent[] = {
+        "secret", "TE:", "Host: h\r\n", "Accept:", "Expect", "urlencoded", "X-Near"};
     for (size_t i = 0; i < ARRAY_LEN(there); i++)
         expect(pod.heard.data, there[i]);
     for (size_t i = 0; i < ARRAY_LEN(absent); i++)

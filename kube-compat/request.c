@@ -29,6 +29,11 @@ static void drop_repeated(json_t *warnings) {
     json_decref(seen);
 }
 
+const char *request_given(const struct request *rq, const char *parameter) {
+    const char *value = http_query(rq->x, parameter);
+    return value && *value ? value : NULL;
+}
+
 /* Clients refuse answers whose headers are too long: what does not fit goes to the log. */
 static void add_warnings(struct request *rq) {
     drop_repeated(rq->warnings);

@@ -53,6 +53,9 @@ struct request {
     json_t *warnings;             /* strings for Warning headers */
 };
 
+/* A parameter of the query; NULL: absent, or empty, which Kubernetes holds to be the same. */
+const char *request_given(const struct request *rq, const char *parameter);
+
 /* Answers with the Status that err and rq->causes amount to. */
 void request_fail(struct request *rq, const struct error *err);
 /* In two steps: gives that Status; answers with it (takes it). */

@@ -1,5 +1,5 @@
 /* Objects as text, in the form in which they are answered. Printed once a revision and kept with
- * the object, so that lists copy text and a thousand watchers share one. */
+ * the object, so that lists, gets, answers to writes and a thousand watchers share one. */
 #ifndef KUBE_COMPAT_SHOWN_H
 #define KUBE_COMPAT_SHOWN_H
 

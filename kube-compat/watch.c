@@ -223,14 +223,9 @@ static bool pump(struct stream *s, void *user, int64_t now_ms) {
     }
 }
 
-static const char *given(const struct request *rq, const char *parameter) {
-    const char *value = http_query(rq->x, parameter);
-    return value && *value ? value : NULL;
-}
-
 /* The combinations that Kubernetes forbids; each has a cause. */
 static enum errc check_options(struct request *rq, struct error *err) {
-    const char *match = given(rq, "resourceVersionMatch"), *field = "resourceVersionMatch";
+    const char *match = request_given(rq, "resourceVersionMatch"), *field = "resourceVersionMatch";
     bool initial_events = http_query(rq->x, "sendInitialEvents");
     bool not_older = match && !strcmp(match, "NotOlderThan");
     if (initial_events && !not_older)
@@ -244,7 +239,7 @@ static enum errc check_options(struct request *rq, struct error *err) {
     if (match && !not_older)
         cause_add(rq->causes, CAUSE_NOT_SUPPORTED, field,
                   "Unsupported value: \"%.64s\": supported values: \"NotOlderThan\"", match);
-    if (match && given(rq, "continue"))
+    if (match && request_given(rq, "continue"))
         cause_add(rq->causes, CAUSE_FORBIDDEN, field,
                   "Forbidden: resourceVersionMatch is forbidden when continue is provided");
     if (!json_array_size(rq->causes))
@@ -291,7 +286,7 @@ static enum errc open_source(struct request *rq, struct watch *w, struct stream 
 }
 
 static enum errc set_times(struct request *rq, struct watch *w, struct error *err) {
-    const char *text = given(rq, "timeoutSeconds");
+    const char *text = request_given(rq, "timeoutSeconds");
     char *end = NULL;
     int64_t seconds = text ? strtoll(text, &end, 10) : 0;
     int64_t now_ms = clock_mono_ms();
