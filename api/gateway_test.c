@@ -1,5 +1,5 @@
-/* The gateway between raw clients and fake replicas: HTTP servers on Unix sockets in this process.
- */
+/* The gateway between raw clients and fake replicas: HTTP servers in this process, one on a Unix
+ * socket, as `inferd engine` is, and one on a port. */
 #include "api/gateway.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ enum { REPLICAS = 2, STREAMS_MAX = 256 };
 
 struct fake {
     struct http_server *server;
-    char *path;
+    char *path, *address; /* path: of the socket; NULL: none */
     pthread_mutex_t lock;
     struct http_exchange *streams[STREAMS_MAX]; /* kept by /stream and /hang */
     int num_streams, num_requests, num_gone, num_drained;
@@ -118,13 +118,14 @@ static void fake_handle(struct http_exchange *x, void *user) {
 
 static void fake_start(int i) {
     struct fake *f = &env.fakes[i];
-    f->path = mem_printf("%s/%d.sock", env.dir, i);
-    AUTO_FREE char *listen_on = mem_printf("unix:%s", f->path);
+    f->path = i ? NULL : mem_printf("%s/%d.sock", env.dir, i);
+    AUTO_FREE char *listen_on = i ? mem_strdup("127.0.0.1:0") : mem_printf("unix:%s", f->path);
     struct http_server_options opt = {.listen = listen_on, .handler = fake_handle, .user = f};
     struct error err = ERROR_INIT;
     pthread_mutex_init(&f->lock, NULL);
     if (http_server_start(&opt, &f->server, &err))
         fail_msg("%s", err.text);
+    f->address = mem_strdup(i ? http_server_address(f->server) : f->path);
 }
 
 /* ---- the table ---- */
@@ -179,7 +180,7 @@ static int set_up(void **state) {
     env.traffic = traffic_create();
     for (int i = 0; i < REPLICAS; i++) {
         fake_start(i);
-        env.replicas[i] = traffic_replica_create(i ? "pod-1" : "pod-0", env.fakes[i].path);
+        env.replicas[i] = traffic_replica_create(i ? "pod-1" : "pod-0", env.fakes[i].address);
     }
     start_gateway(3, 400);
     publish((struct table_options){.num_ready = 1});
@@ -194,6 +195,7 @@ static void fake_stop(struct fake *f) {
     http_server_stop(f->server);
     pthread_mutex_destroy(&f->lock);
     free(f->path);
+    free(f->address);
 }
 
 static int tear_down(void **state) {

@@ -592,7 +592,7 @@ static void send_to(struct relay_request *rq, struct traffic_replica *replica,
     replica->in_flight++;
     replica->requests_total++;
     struct upstream_request request = {
-        .uds_path = replica->uds_path, .method = http_method(rq->x), .target = rq->target};
+        .address = replica->address, .method = http_method(rq->x), .target = rq->target};
     request.body = http_body(rq->x, &request.body_len);
     rq->call = upstream_call_create(rq->relay->upstream, &request, &cb, rq);
     http_each_header(rq->x, copy_header, rq);

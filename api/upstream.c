@@ -211,6 +211,15 @@ static size_t on_body_bytes(char *data, size_t size, size_t count, void *user) {
     }
 }
 
+/* A socket's path, or "127.0.0.1:PORT". */
+static void set_address(CURL *easy, const char *address) {
+    bool is_path = *address == '/';
+    AUTO_FREE char *url = mem_printf("http://%s/", is_path ? "replica" : address);
+    curl_easy_setopt(easy, CURLOPT_URL, url); /* copies */
+    if (is_path)
+        curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, address);
+}
+
 static void set_method(CURL *easy, const struct upstream_request *rq) {
     if (!strcmp(rq->method, "HEAD")) {
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
@@ -237,9 +246,8 @@ struct upstream_call *upstream_call_create(struct upstream *u, const struct upst
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
     curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c->easy, CURLOPT_PROXY, ""); /* whatever the environment says */
-    curl_easy_setopt(c->easy, CURLOPT_URL, "http://replica/");
+    set_address(c->easy, rq->address);
     curl_easy_setopt(c->easy, CURLOPT_REQUEST_TARGET, rq->target);
-    curl_easy_setopt(c->easy, CURLOPT_UNIX_SOCKET_PATH, rq->uds_path);
     curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)UPSTREAM_CONNECT_MS);
     curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_head_line);

@@ -1,4 +1,4 @@
-/* HTTP/1.1 client to replicas on Unix sockets: the sole user of libcurl in the data plane.
+/* HTTP/1.1 client to replicas: the sole user of libcurl in the data plane.
  *
  * One thread owns an upstream and calls everything here but upstream_wake(). Calls are callbacks:
  * upstream_run() waits for sockets and runs them. Connections are kept and used again. */
@@ -41,7 +41,7 @@ struct upstream_callbacks {
 };
 
 struct upstream_request {
-    const char *uds_path;
+    const char *address; /* of the replica, as struct traffic_replica has it */
     const char *method;
     const char *target; /* "/v1/models?x=1": sent as it is */
     const char *body;   /* borrowed until the call is destroyed; NULL: none */

@@ -42,12 +42,12 @@ void pod_changed(struct world *w, const char *uid) {
         world_enqueue(w, KIND_POD, r->ns, r->name);
 }
 
-bool pod_endpoint(const struct world *w, const char *uid, const char **ret_uds_path,
+bool pod_endpoint(const struct world *w, const char *uid, const char **ret_address,
                   const char *const **ret_served_names) {
     const struct pod_record *r = pod_record_find(w, uid);
     if (!r || r->host || !r->num_containers || !r->containers[0].has_command)
         return false;
-    *ret_uds_path = r->containers[0].command.uds_path;
+    *ret_address = r->containers[0].command.uds_path;
     *ret_served_names = (const char *const *)r->containers[0].command.served_names;
     return true;
 }

@@ -14,9 +14,10 @@ MUST_CHECK enum errc pod_reconcile(struct world *w, const char *ns, const char *
 /* Queues the pod whose process changed its phase. */
 void pod_changed(struct world *w, const char *uid);
 
-/* Where a running pod serves and what its model is called; false: it has no process. Borrowed until
- * the next reconcile of the pod. served_names is NULL-terminated. */
-bool pod_endpoint(const struct world *w, const char *uid, const char **ret_uds_path,
+/* Where a running pod serves (struct traffic_replica's address) and what its model is called;
+ * false: it has no process. Borrowed until the next reconcile of the pod. served_names is
+ * NULL-terminated. */
+bool pod_endpoint(const struct world *w, const char *uid, const char **ret_address,
                   const char *const **ret_served_names);
 
 enum {

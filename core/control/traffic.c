@@ -31,11 +31,11 @@ struct traffic {
 
 /* ---- replicas and tables ---- */
 
-struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path) {
+struct traffic_replica *traffic_replica_create(const char *pod, const char *address) {
     struct traffic_replica *r = mem_alloc(sizeof(*r));
     r->refs = 1;
     r->pod = mem_strdup(pod);
-    r->uds_path = mem_strdup(uds_path);
+    r->address = mem_strdup(address);
     return r;
 }
 
@@ -48,7 +48,7 @@ void traffic_replica_unref(struct traffic_replica *r) {
     if (!r || --r->refs)
         return;
     free(r->pod);
-    free(r->uds_path);
+    free(r->address);
     free(r);
 }
 

@@ -12,8 +12,8 @@ struct traffic_replica {
     _Atomic uint32_t refs;
     _Atomic uint32_t in_flight; /* requests now; the gateway counts */
     _Atomic uint64_t requests_total;
-    char *pod;      /* pod name */
-    char *uds_path; /* where it serves HTTP/1.1 */
+    char *pod;     /* pod name */
+    char *address; /* where it serves HTTP/1.1: the path of a socket, or "127.0.0.1:PORT" */
 };
 
 /* Where the pick of one service stands, and what it is asked for. Shared between snapshots as well,
@@ -78,7 +78,7 @@ void traffic_on_ask(struct traffic *t, void (*wake)(void *user), void *user);
 bool traffic_take_asked(struct traffic *t);
 
 struct traffic_table *traffic_table_create(void); /* empty; version and arena set */
-struct traffic_replica *traffic_replica_create(const char *pod, const char *uds_path);
+struct traffic_replica *traffic_replica_create(const char *pod, const char *address);
 struct traffic_replica *traffic_replica_ref(struct traffic_replica *r);
 void traffic_replica_unref(struct traffic_replica *r);
 struct traffic_turn *traffic_turn_create(void);

@@ -27,18 +27,18 @@ struct builder {
 };
 
 static struct traffic_replica *shared_replica(const struct traffic_table *before, const char *pod,
-                                              const char *uds_path) {
+                                              const char *address) {
     for (uint32_t s = 0; s < before->num_services; s++) {
         const struct traffic_service *service = &before->services[s];
         for (uint32_t r = 0; r < service->num_revisions; r++) {
             for (uint32_t i = 0; i < service->revisions[r].num_replicas; i++) {
                 struct traffic_replica *has = service->revisions[r].replicas[i];
-                if (!strcmp(has->pod, pod) && !strcmp(has->uds_path, uds_path))
+                if (!strcmp(has->pod, pod) && !strcmp(has->address, address))
                     return traffic_replica_ref(has);
             }
         }
     }
-    return traffic_replica_create(pod, uds_path);
+    return traffic_replica_create(pod, address);
 }
 
 static bool is_labelled(const json_t *pod, const json_t *isvc) {
@@ -101,8 +101,8 @@ static const char *const *make_models(struct builder *b, const json_t *isvc) {
     add_model(b, models, &num, object_name(isvc));
     for (size_t i = 0; i < b->pods.num_items; i++) {
         const json_t *pod = b->pods.items[i]->json;
-        const char *uds_path, *const *names;
-        if (belongs(pod, isvc) && pod_endpoint(b->w, object_uid(pod), &uds_path, &names)) {
+        const char *address, *const *names;
+        if (belongs(pod, isvc) && pod_endpoint(b->w, object_uid(pod), &address, &names)) {
             for (; *names; names++)
                 add_model(b, models, &num, *names);
         }
@@ -155,12 +155,12 @@ static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_s
     s->revisions = arena_alloc(b->table->arena, (b->pods.num_items + 1) * sizeof(*s->revisions));
     for (size_t i = 0; i < b->pods.num_items; i++) {
         const json_t *pod = b->pods.items[i]->json;
-        const char *uds_path, *const *names;
+        const char *address, *const *names;
         if (!belongs(pod, isvc) || !pod_status_ready(pod) ||
-            !pod_endpoint(b->w, object_uid(pod), &uds_path, &names))
+            !pod_endpoint(b->w, object_uid(pod), &address, &names))
             continue;
         struct traffic_revision *r = revision_of(b, s, isvc, set_of(b, pod));
-        r->replicas[r->num_replicas++] = shared_replica(b->before, object_name(pod), uds_path);
+        r->replicas[r->num_replicas++] = shared_replica(b->before, object_name(pod), address);
     }
     if (revision_canary_percent(isvc) < 0 ||
         !object_at(isvc, "status.components.predictor.traffic"))
@@ -217,7 +217,7 @@ static void describe(struct builder *b, const struct traffic_service *s) {
         const struct traffic_revision *r = &s->revisions[i];
         buf_printf(&b->text, " %s=%u%%", r->name, r->percent);
         for (uint32_t k = 0; k < r->num_replicas; k++)
-            buf_printf(&b->text, ",%s=%s", r->replicas[k]->pod, r->replicas[k]->uds_path);
+            buf_printf(&b->text, ",%s=%s", r->replicas[k]->pod, r->replicas[k]->address);
     }
     buf_puts(&b->text, "\n");
 }
