@@ -192,15 +192,15 @@ static void drain(struct replica *r, int signal_fd) {
     }
 }
 
-static void log_start(const struct replica *r, int64_t start_ms) {
+static void log_start(const struct replica *r, int64_t start_ns) {
     const struct model_config *c = model_config(r->model);
     struct log_quoted q;
     log_info("replica is ready",
              "model=%s architecture=%s parameters=%llu weights=%s max_model_len=%u "
-             "max_num_seqs=%u listen=%s start_ms=%lld",
+             "max_num_seqs=%u listen=%s start_ms=%.1f",
              log_quote(&q, r->names[0]), c->arch_name, (unsigned long long)c->num_parameters,
              c->weights_type, engine_max_model_len(r->engine), engine_max_num_seqs(r->engine),
-             http_server_address(r->http), (long long)(clock_mono_ms() - start_ms));
+             http_server_address(r->http), (double)(clock_mono_ns() - start_ns) / 1e6);
     for (uint32_t i = 0; i < r->args.num_warnings; i++)
         log_warn("option without effect", "option=%s", log_quote(&q, r->args.warnings[i]));
 }
@@ -217,7 +217,7 @@ static int usage(void) {
 int engine_command(int argc, char **argv) {
     struct replica r = {0};
     struct error err = ERROR_INIT;
-    int64_t start_ms = clock_mono_ms();
+    int64_t start_ns = clock_mono_ns();
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
         usage();
         return 0;
@@ -236,7 +236,7 @@ int engine_command(int argc, char **argv) {
         close(signal_fd);
         return bad_usage ? 2 : 1;
     }
-    log_start(&r, start_ms);
+    log_start(&r, start_ns);
     wait_signal(signal_fd, -1);
     drain(&r, signal_fd);
     stop(&r);

@@ -1,7 +1,8 @@
 /* Supervisor: one container, one child process.
  *
  * Everything here happens on the control thread, inside supervisor_poll(): one epoll set holds the
- * pidfds (readable when the child has ended) and the sockets of health probes. Phases only move
+ * pidfds (readable when the child has ended), the sockets of health probes, and news of sockets
+ * that appear, so that a replica is asked when it begins to listen. Phases only move
  *
  *     STARTING -> READY <-> UNREADY,   any -> STOPPING -> EXITED,   any -> EXITED
  *
@@ -32,13 +33,15 @@
 #include "core/node/probe.h"
 #include "core/node/prober.h"
 #include "core/node/running.h"
+#include "core/node/socket_watch.h"
 #include "core/node/spawn.h"
 #include "core/node/trash.h"
 
 enum {
     EVENTS_MAX = 64,
-    PROBE_STARTING_MS_MIN = 20, /* a small model is ready in tens of milliseconds */
+    PROBE_STARTING_MS_MIN = 20, /* should its socket be missed */
     PROBE_STARTING_MS_MAX = 1000,
+    PROBE_LISTENING_MS = 2, /* between a socket's name and its listen() */
     PROBE_READY_MS = 2000,
     PROBE_TIMEOUT_MS = 2000,
     PROBE_FAILURES_MAX = 3,
@@ -87,6 +90,7 @@ struct supervisor {
     struct running_table *running;
     struct prober *prober;
     int news_fd;         /* an eventfd: the prober has news */
+    int socket_fd;       /* sockets that appear in run_dir; -1: nobody tells */
     char *homes_dir;     /* NULL: no host pods */
     struct trash *trash; /* of homes; NULL likewise */
     void (*on_change)(void *user, const char *uid);
@@ -148,6 +152,17 @@ static enum errc start_prober(struct supervisor *s, struct error *err) {
     return prober_create(s->running, note_news, s, &s->prober, err);
 }
 
+/* Its datum is the supervisor. Without it replicas are found ready a little later. */
+static void watch_sockets(struct supervisor *s) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+    struct error err = ERROR_INIT;
+    struct log_quoted q;
+    if (socket_watch_open(s->run_dir, &s->socket_fd, &err))
+        log_warn("replicas are asked at intervals only", "error=%s", log_quote(&q, err.text));
+    else
+        epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->socket_fd, &event);
+}
+
 enum errc supervisor_create(const struct supervisor_options *opt, struct supervisor **ret_s,
                             struct error *err) {
     struct supervisor *s = mem_alloc(sizeof(*s));
@@ -158,12 +173,13 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     s->on_change = opt->on_change;
     s->user = opt->user;
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    s->news_fd = -1;
+    s->news_fd = s->socket_fd = -1;
     if (s->epoll_fd < 0 ? err_errno(err, "epoll_create1") : start_prober(s, err)) {
         supervisor_destroy(s, 0);
         return err->code;
     }
     orphans_end(s->run_dir);
+    watch_sockets(s);
     if (opt->homes_dir) {
         AUTO_FREE char *dir = mem_printf("%s/.trash", opt->homes_dir);
         s->homes_dir = mem_strdup(opt->homes_dir);
@@ -574,6 +590,20 @@ static void start_probe(struct supervisor *s, struct replica *r, int64_t now) {
     advance_probe(r, now);
 }
 
+/* A file has appeared in the folder of sockets: who is to serve there is asked now. */
+static void on_socket(void *user, const char *name) {
+    struct supervisor *s = user;
+    size_t dir_len = strlen(s->run_dir);
+    for (struct replica *r = s->replicas; r; r = r->next) {
+        if (!r->uds_path || r->state.phase != REPLICA_STARTING ||
+            strncmp(r->uds_path, s->run_dir, dir_len) != 0 || r->uds_path[dir_len] != '/' ||
+            strcmp(r->uds_path + dir_len + 1, name) != 0)
+            continue;
+        r->probe_due_ms = 0;
+        r->probe_interval_ms = PROBE_LISTENING_MS;
+    }
+}
+
 /* Timers of one replica; gives ms until the next, or -1. */
 static int64_t run_timers(struct supervisor *s, struct replica *r, int64_t now) {
     int64_t wait = -1;
@@ -698,6 +728,8 @@ int supervisor_poll(struct supervisor *s, int64_t now_mono_ms) {
             struct replica *r = (struct replica *)(tag & ~(uintptr_t)1);
             if (!tag)
                 take_news(s);
+            else if (events[i].data.ptr == s)
+                socket_watch_read(s->socket_fd, on_socket, s);
             else if (tag & 1)
                 advance_probe(r, now_mono_ms);
             else
@@ -745,6 +777,8 @@ void supervisor_destroy(struct supervisor *s, int64_t grace_ms) {
     trash_destroy(s->trash);
     if (s->news_fd >= 0)
         close(s->news_fd);
+    if (s->socket_fd >= 0)
+        close(s->socket_fd);
     if (s->epoll_fd >= 0)
         close(s->epoll_fd);
     free(s->homes_dir);

@@ -216,6 +216,27 @@ static void readiness_follows_the_health_answer(void **state) {
     close(listener);
 }
 
+/* After so many refusals the next question is due in more than a second; the socket is news. */
+static void a_replica_is_asked_when_its_socket_appears(void **state) {
+    struct fixture *f = *state;
+    AUTO_FREE char *path = mem_printf("%s/a.sock", f->run_dir);
+    start(f, "a", "sleep 600", path);
+    int wait = 0;
+    for (int64_t now = clock_mono_ms(); wait < 1000; now += wait)
+        wait = supervisor_poll(f->supervisor, now);
+    int64_t far = clock_mono_ms() + 1000 * 1000; /* its timers are behind this time */
+    while (supervisor_poll(f->supervisor, far) == 0)
+        ;
+    int listener = listen_on(path);
+    struct pollfd p = {.fd = supervisor_fd(f->supervisor), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+    supervisor_poll(f->supervisor, far);
+    int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC); /* it has come already */
+    assert_true(client >= 0);
+    close(client);
+    close(listener);
+}
+
 static void grandchildren_end_with_their_replica(void **state) {
     struct fixture *f = *state;
     AUTO_FREE char *file = mem_printf("%s/grandchild", f->root);
@@ -311,6 +332,7 @@ int main(void) {
         T(stop_is_graceful_and_then_final),
         T(a_program_that_is_missing_is_an_error_at_once),
         T(readiness_follows_the_health_answer),
+        T(a_replica_is_asked_when_its_socket_appears),
         T(grandchildren_end_with_their_replica),
         T(what_a_killed_daemon_left_is_ended),
         T(output_is_logged_with_its_stream),
