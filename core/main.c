@@ -25,6 +25,7 @@
 #include "core/node/running.h"
 #include "core/notify.h"
 #include "core/seal.h"
+#include "core/series/series.h"
 #include "core/store.h"
 #include "core/tls.h"
 #include "kube-compat/audit.h"
@@ -57,6 +58,7 @@ struct daemon {
     struct running_table *running;
     struct traffic *traffic;
     struct metrics *metrics; /* of gateway and control */
+    struct series *series;   /* what they, the API server and replicas said lately */
     struct kube *kube;
     struct http_server *http;
     struct gateway *gateway;
@@ -231,6 +233,7 @@ static enum errc start(struct daemon *d, struct error *err) {
         rc = start_kube(d, err);
     d->traffic = traffic_create();
     d->metrics = metrics_create();
+    d->series = series_create(NULL);
     struct gateway_options gateway = {.listen = c->gateway_listen,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
@@ -249,6 +252,8 @@ static enum errc start(struct daemon *d, struct error *err) {
                                       .running = d->running,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
+                                      .api_metrics = kube_metrics(d->kube),
+                                      .series = d->series,
                                       .config = c,
                                       .gateway_url = d->gateway_url,
                                       .kube_address = http_server_address(d->http),
@@ -282,6 +287,7 @@ static void stop(struct daemon *d) {
     auth_close(d->auth);
     traffic_destroy(d->traffic);
     metrics_destroy(d->metrics);
+    series_destroy(d->series);
     running_table_destroy(d->running);
     podlog_destroy(d->podlog);
     usage_destroy(d->usage);

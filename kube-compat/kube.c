@@ -483,6 +483,10 @@ static void serve_health(struct request *rq, const char *path) {
     http_reply(rq->x, 200, "text/plain; charset=utf-8", text.data, text.len);
 }
 
+struct metrics *kube_metrics(struct kube *k) {
+    return k->metrics;
+}
+
 static void serve_metrics(struct request *rq) {
     AUTO_BUF text = BUF_INIT;
     metrics_write(rq->kube->metrics, &text);

@@ -69,6 +69,8 @@ MUST_CHECK enum errc kube_create(const struct kube_options *opt, struct kube **r
 void kube_destroy(struct kube *k);
 DEFINE_AUTO(kube, kube_destroy)
 
+struct metrics *kube_metrics(struct kube *k); /* what /metrics shows; borrowed */
+
 http_handler_fn kube_handle;        /* user: the struct kube */
 http_error_body_fn kube_error_body; /* for http_server_options: a Status */
 http_refused_fn kube_refused;       /* likewise: for the audit log; user: the struct kube */

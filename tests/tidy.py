@@ -14,14 +14,15 @@ MAY_INCLUDE = {
     "core/base": [],
     "core": ["core/base"],
     "core/scale": ["core/base"],
+    "core/series": ["core/base"],
     "core/node": ["core/base", "core"],
-    "core/control": ["core/base", "core", "core/scale", "core/node"],
+    "core/control": ["core/base", "core", "core/scale", "core/series", "core/node"],
     "kube-compat": ["core/base", "core", "core/node"],
     "engine/cpu": ["core/base"],
     "engine": ["core/base", "engine/cpu"],
     "engine/demo": [],
     "tests/bench": ["core/base", "core/scale", "core"],
-    "api": ["core/base", "core", "core/control", "engine"],
+    "api": ["core/base", "core", "core/control", "core/series", "engine"],
     "tests/fuzz": ["core/base", "core", "kube-compat"],
 }
 SEES_ALL = {"core/main.c"}
@@ -34,10 +35,10 @@ BEHIND = {
     r"yaml\.h": r"core/base/yaml\.c",
     r"mbedtls/.*": r"core/(tls|pki|auth|seal|websocket)\w*\.[ch]",
     r"nettle/.*": r"core/tls_record\.[ch]",
-    r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*)\.[ch]",
+    r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*|core/series/matcher)\.[ch]",
     r"utf8proc\.h": r"engine/\w+\.[ch]",
     r"dlfcn\.h": r"core/node/nvml\.c",
-    r"curl/.*": r"api/upstream\w*\.[ch]|core/control/fetch\.c|kube-compat/proxy_call\.c",
+    r"curl/.*": r"api/upstream\w*\.[ch]|core/control/(fetch|http_get)\.c|kube-compat/proxy_call\.c",
 }
 
 BANNED = {

@@ -16,6 +16,7 @@
 #include "core/base/log.h"
 #include "core/control/controllers.h"
 #include "core/control/node.h"
+#include "core/control/series_feed.h"
 #include "core/control/world.h"
 #include "core/node/device_reader.h"
 
@@ -25,7 +26,8 @@ struct control {
     struct controllers *controllers;
     struct supervisor *supervisor;
     struct device_reader *device_reader;
-    struct traffic *traffic; /* borrowed; NULL: does not wake us yet */
+    struct series_feed *feed; /* NULL: no metrics are kept */
+    struct traffic *traffic;  /* borrowed; NULL: does not wake us yet */
     int epoll_fd;
     int wake_fd; /* the store changed, or the end has come */
     _Atomic bool stopping;
@@ -143,12 +145,20 @@ static enum errc start(struct control *c, const struct control_options *opt, str
     if (device_reader_open(&devices, &c->device_reader, err) ||
         supervisor_create(&sup, &c->supervisor, err))
         return err->code;
+    const struct series_feed_options feed = {.series = opt->series,
+                                             .traffic = opt->traffic,
+                                             .metrics = opt->metrics,
+                                             .api_metrics = opt->api_metrics};
+    if (opt->series && series_feed_create(&feed, &c->feed, err))
+        return err->code;
     struct world w = {
         .store = opt->store,
         .config = config,
         .podlog = opt->podlog,
         .traffic = opt->traffic,
         .metrics = opt->metrics,
+        .series = opt->series,
+        .getter = c->feed ? series_feed_getter(c->feed) : NULL,
         .driver = supervisor_driver(c->supervisor),
         .device_reader = c->device_reader,
         .gateway_url = opt->gateway_url,
@@ -169,6 +179,8 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         return err->code;
     traffic_on_ask(opt->traffic, wake, c);
     c->traffic = opt->traffic;
+    if (c->feed && series_feed_start(c->feed, err))
+        return err->code;
     if (pthread_create(&c->thread, NULL, control_thread, c))
         return err_set(err, ERR_INTERNAL, "start the control thread");
     c->thread_started = true;
@@ -197,6 +209,7 @@ void control_stop(struct control *c) {
     if (c->traffic)
         traffic_on_ask(c->traffic, NULL, NULL);
     supervisor_destroy(c->supervisor, 0);
+    series_feed_destroy(c->feed); /* answers what controllers asked, before they go */
     controllers_destroy(c->controllers);
     device_reader_close(c->device_reader);
     if (c->wake_fd >= 0)

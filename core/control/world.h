@@ -13,6 +13,7 @@
 #include "core/node/podlog.h"
 #include "core/node/supervisor.h"
 #include "core/object.h"
+#include "core/series/series.h"
 #include "core/store.h"
 
 enum kind {
@@ -53,13 +54,16 @@ struct event_buffer;    /* core/control/events.c */
 struct pod_table;       /* core/control/pod.c */
 struct autoscale_table; /* core/control/autoscale.c */
 struct device_reader;   /* core/node/device_reader.h */
+struct http_getter;     /* core/control/http_get.h */
 
 struct world {
     struct store *store; /* borrowed, like everything up to `program` */
     const struct config *config;
     struct podlog *podlog; /* may be NULL: no logs to remove or read */
     struct traffic *traffic;
-    struct metrics *metrics; /* may be NULL: nothing is counted */
+    struct metrics *metrics;    /* may be NULL: nothing is counted */
+    struct series *series;      /* may be NULL: no metrics are kept */
+    struct http_getter *getter; /* may be NULL: nobody else can be asked */
     struct replica_driver driver;
     struct device_reader *device_reader; /* may be NULL: the machine has no devices */
     const char *gateway_url, *kube_address, *ca_pem;
