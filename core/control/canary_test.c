@@ -166,6 +166,64 @@ static void no_round_gives_a_canary_more_than_its_share(void **state) {
     apply_round_by_round(f, 2, -1, 5, 100);
 }
 
+/* The table gives every revision that the status names what the status says. */
+static bool table_holds(const struct traffic_table *t, const json_t *status) {
+    const struct traffic_service *s = traffic_find(t, "default", "demo");
+    const char *rolled_out = object_str(status, "latestRolledoutRevision");
+    size_t i;
+    json_t *target;
+    json_array_foreach (object_at(status, "traffic"), i, target) {
+        const struct traffic_revision *r =
+            s ? traffic_find_revision(s, object_str(target, "revisionName")) : NULL;
+        if (!r || r->percent != (uint32_t)object_int(target, "percent", 0))
+            return false;
+    }
+    bool split = json_array_size(object_at(status, "traffic")) > 1;
+    return split || (s && rolled_out && traffic_find_revision(s, rolled_out));
+}
+
+struct truth {
+    struct fixture *f;
+    struct traffic_table *before; /* the one that a publish replaces; a reference */
+    int num_tables;
+};
+
+/* In the moment of a publish: what is in the store already was true of the table before. */
+static void check_truth(void *user) {
+    struct truth *truth = user;
+    struct traffic_table *now = traffic_current(truth->f->traffic);
+    json_t *status = predictor(truth->f);
+    if (truth->before && json_array_size(object_at(status, "traffic")) &&
+        table_holds(now, status) && !table_holds(truth->before, status)) {
+        AUTO_FREE char *text = json_dumps(status, JSON_INDENT(1));
+        fail_msg("the status told what no request found yet: %s", text);
+    }
+    truth->num_tables++;
+    json_decref(status);
+    traffic_table_unref(truth->before);
+    truth->before = now;
+}
+
+static void the_status_tells_only_what_requests_find(void **state) {
+    struct fixture *f = *state;
+    struct truth truth = {.f = f};
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    traffic_on_change(f->traffic, check_truth, &truth);
+    fixture_pass(f);
+    static const struct {
+        int seed, percent;
+    } steps[] = {{2, 20}, {2, 50}, {1, 50}, {2, 0}, {2, 99}, {2, -1}, {3, -1}, {4, 10}, {3, -1}};
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        apply(f, steps[i].seed, steps[i].percent);
+        json_t *status = predictor(f);
+        assert_true(table_holds(truth.before, status));
+        json_decref(status);
+    }
+    traffic_off_change(f->traffic, &truth);
+    traffic_table_unref(truth.before);
+    assert_true(truth.num_tables >= (int)ARRAY_LEN(steps)); /* it looked at each */
+}
+
 static void a_hundred_promotes_as_well(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
@@ -300,6 +358,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(a_canary_gets_its_share_and_is_promoted_without_a_restart),
         FIXTURE_TEST(no_round_gives_a_canary_more_than_its_share),
+        FIXTURE_TEST(the_status_tells_only_what_requests_find),
         FIXTURE_TEST(a_hundred_promotes_as_well),
         FIXTURE_TEST(the_old_template_takes_all_at_once_and_is_not_restarted),
         FIXTURE_TEST(a_canary_that_never_gets_ready_never_gets_a_request),

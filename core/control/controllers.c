@@ -329,7 +329,7 @@ void controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms) {
     }
     if (w->traffic_stale) {
         w->traffic_stale = false;
-        traffic_build(w);
+        traffic_build(w, NULL);
     }
     events_flush(w);
 }

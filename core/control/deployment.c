@@ -13,9 +13,11 @@
 
 #include "core/control/deployment_status.h"
 #include "core/control/events.h"
+#include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
 #include "core/control/revision.h"
 #include "core/control/rollout.h"
+#include "core/control/traffic_build.h"
 
 static const char COMPONENT[] = "deployment-controller";
 static const char DESIRED[] = "deployment.kubernetes.io/desired-replicas";
@@ -416,6 +418,12 @@ static void note_pause(struct deployment *d, bool paused) {
                                    "Deployment is resumed");
 }
 
+/* `kubectl rollout status` is about to return: requests must find the new version by then. */
+static bool becomes_complete(const struct deployment *d) {
+    return object_label(d->object->json, ISVC_LABEL) && deployment_status_complete(d->copy) &&
+           !deployment_status_complete(d->object->json);
+}
+
 static enum errc write_status(struct deployment *d, struct error *err) {
     const json_t **sets = mem_array(d->num_sets + 1, sizeof(*sets));
     for (size_t i = 0; i < d->num_sets; i++)
@@ -430,6 +438,8 @@ static enum errc write_status(struct deployment *d, struct error *err) {
     if (due_ms)
         world_enqueue_after(d->w, KIND_DEPLOYMENT, object_namespace(d->copy), object_name(d->copy),
                             due_ms);
+    if (becomes_complete(d))
+        traffic_build(d->w, NULL);
     return world_update(d->w, d->object, steal(d->copy), NULL, err);
 }
 

@@ -19,6 +19,7 @@
 #include "core/control/placement.h"
 #include "core/control/replicaset.h"
 #include "core/control/revision.h"
+#include "core/control/traffic_build.h"
 #include "core/quantity.h"
 
 static const char COMPONENT[] = "v1beta1Controllers";
@@ -249,6 +250,9 @@ static enum errc write_status(struct world *w, const struct store_object *o, con
     view.sets = own_sets;
     json_t *isvc = json_deep_copy(o->json);
     isvc_status_update(w, isvc, &view);
+    /* First the route, then the word: who reads the status and then asks finds what it says. */
+    if (!json_equal(json_object_get(isvc, "status"), json_object_get(o->json, "status")))
+        traffic_build(w, isvc);
     AUTO(store_object) written = NULL;
     enum errc rc = world_update(w, o, isvc, &written, err);
     if (!rc)

@@ -297,8 +297,30 @@ static void a_runtime_that_appears_is_used(void **state) {
     assert_non_null(strstr(fixture_only_process(f)->argv, "--served-model-name=demo --seed=3"));
 }
 
+static void services_are_found_whatever_their_namespaces_are_called(void **state) {
+    struct fixture *f = *state;
+    static const char *const names[] = {"team", "team-a", "team-a-b", "te", "team.b"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct error err = ERROR_INIT;
+        struct object_key key;
+        json_t *isvc = fixture_json(DEMO);
+        object_set(isvc, "apiVersion", json_string("serving.kserve.io/v1beta1"));
+        object_set(isvc, "kind", json_string("InferenceService"));
+        object_set(isvc, "metadata.namespace", json_string(names[i]));
+        object_stamp_new(isvc, true, f->wall_ms);
+        object_key(&key, "serving.kserve.io", "inferenceservices", names[i], object_name(isvc));
+        assert_int_equal(store_put(f->store, key.text, isvc, STORE_EXPECT_ABSENT, NULL, &err), OK);
+    }
+    fixture_settle(f);
+    AUTO(traffic_table) t = traffic_current(f->traffic);
+    assert_int_equal(t->num_services, ARRAY_LEN(names));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        assert_non_null(traffic_find(t, names[i], t->services[0].name));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        FIXTURE_TEST(services_are_found_whatever_their_namespaces_are_called),
         FIXTURE_TEST(an_inference_service_becomes_a_ready_process),
         FIXTURE_TEST(a_quiet_daemon_writes_nothing),
         FIXTURE_TEST(a_service_scaled_to_zero_runs_nothing),

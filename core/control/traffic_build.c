@@ -19,35 +19,75 @@
 
 enum { MODELS_MAX = 64, HOSTS_MAX = 8, WHOLE_PERCENT = 100 };
 
+/* A pod, by the service that its label names. */
+struct labelled_pod {
+    const char *ns, *service;
+    const json_t *pod;
+};
+
 struct builder {
     struct world *w;
     struct traffic_table *table, *before;
-    struct store_list pods, sets;
-    struct buf text; /* what the table says, to compare */
+    struct labelled_pod *all_pods; /* sorted by namespace, service */
+    size_t num_all_pods;
+    const struct labelled_pod *pods; /* of the service that is being added */
+    size_t num_pods;
+    const struct traffic_service *was; /* the same, in the table before; NULL: not in it */
+    struct buf text;                   /* what the table says, to compare */
 };
 
-static struct traffic_replica *shared_replica(const struct traffic_table *before, const char *pod,
+static struct traffic_replica *shared_replica(const struct traffic_service *was, const char *pod,
                                               const char *address) {
-    for (uint32_t s = 0; s < before->num_services; s++) {
-        const struct traffic_service *service = &before->services[s];
-        for (uint32_t r = 0; r < service->num_revisions; r++) {
-            for (uint32_t i = 0; i < service->revisions[r].num_replicas; i++) {
-                struct traffic_replica *has = service->revisions[r].replicas[i];
-                if (!strcmp(has->pod, pod) && !strcmp(has->address, address))
-                    return traffic_replica_ref(has);
-            }
+    for (uint32_t r = 0; was && r < was->num_revisions; r++) {
+        for (uint32_t i = 0; i < was->revisions[r].num_replicas; i++) {
+            struct traffic_replica *has = was->revisions[r].replicas[i];
+            if (!strcmp(has->pod, pod) && !strcmp(has->address, address))
+                return traffic_replica_ref(has);
         }
     }
     return traffic_replica_create(pod, address);
 }
 
-static bool is_labelled(const json_t *pod, const json_t *isvc) {
-    const char *of = object_label(pod, ISVC_LABEL), *ns = object_namespace(pod);
-    return of && ns && !strcmp(of, object_name(isvc)) && !strcmp(ns, object_namespace(isvc));
+/* The pods of each service. */
+
+static int compare_service(const struct labelled_pod *p, const char *ns, const char *service) {
+    int order = strcmp(p->ns, ns);
+    return order ? order : strcmp(p->service, service);
 }
 
-static bool belongs(const json_t *pod, const json_t *isvc) {
-    return is_labelled(pod, isvc) && replicaset_pod_active(pod);
+static int compare_pods(const void *a, const void *b) {
+    const struct labelled_pod *pa = a, *pb = b;
+    int order = compare_service(pa, pb->ns, pb->service);
+    return order ? order : strcmp(object_name(pa->pod), object_name(pb->pod));
+}
+
+static void gather_pods(struct builder *b, const struct store_list *pods) {
+    b->all_pods = mem_array(pods->num_items + 1, sizeof(*b->all_pods));
+    for (size_t i = 0; i < pods->num_items; i++) {
+        const json_t *pod = pods->items[i]->json;
+        const char *service = object_label(pod, ISVC_LABEL), *ns = object_namespace(pod);
+        if (service && ns)
+            b->all_pods[b->num_all_pods++] =
+                (struct labelled_pod){.ns = ns, .service = service, .pod = pod};
+    }
+    qsort(b->all_pods, b->num_all_pods, sizeof(*b->all_pods), compare_pods);
+}
+
+/* Points b->pods at those of the service. */
+static void select_pods(struct builder *b, const char *ns, const char *service) {
+    size_t low = 0, high = b->num_all_pods;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (compare_service(&b->all_pods[mid], ns, service) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    b->pods = &b->all_pods[low];
+    b->num_pods = 0;
+    while (low + b->num_pods < b->num_all_pods &&
+           !compare_service(&b->pods[b->num_pods], ns, service))
+        b->num_pods++;
 }
 
 /* Names. */
@@ -99,10 +139,10 @@ static const char *const *make_models(struct builder *b, const json_t *isvc) {
     const char **models = arena_alloc(b->table->arena, (MODELS_MAX + 1) * sizeof(*models));
     size_t num = 0;
     add_model(b, models, &num, object_name(isvc));
-    for (size_t i = 0; i < b->pods.num_items; i++) {
-        const json_t *pod = b->pods.items[i]->json;
+    for (size_t i = 0; i < b->num_pods; i++) {
+        const json_t *pod = b->pods[i].pod;
         const char *address, *const *names;
-        if (belongs(pod, isvc) && pod_endpoint(b->w, object_uid(pod), &address, &names)) {
+        if (replicaset_pod_active(pod) && pod_endpoint(b->w, object_uid(pod), &address, &names)) {
             for (; *names; names++)
                 add_model(b, models, &num, *names);
         }
@@ -116,12 +156,12 @@ static const char *const *make_models(struct builder *b, const json_t *isvc) {
 
 /* Replicas. */
 
-static const json_t *set_of(const struct builder *b, const json_t *pod) {
-    for (size_t i = 0; i < b->sets.num_items; i++) {
-        if (object_controlled_by(pod, b->sets.items[i]->json))
-            return b->sets.items[i]->json;
-    }
-    return NULL;
+/* The ReplicaSet that the pod is of; a reference, NULL: none. */
+static struct store_object *set_of(const struct builder *b, const json_t *pod) {
+    const char *name = object_str(object_controller_of(pod), "name");
+    AUTO(store_object)
+    set = name ? world_get(b->w, KIND_REPLICA_SET, object_namespace(pod), name) : NULL;
+    return set && object_controlled_by(pod, set->json) ? steal(set) : NULL;
 }
 
 /* The revision of the pod's set, made when this is its first pod. */
@@ -137,7 +177,7 @@ static struct traffic_revision *revision_of(struct builder *b, struct traffic_se
     r->name = arena_strdup(b->table->arena, name);
     r->percent = revision_share(object_at(isvc, "status.components.predictor.traffic"), set);
     r->replicas =
-        arena_alloc(b->table->arena, (b->pods.num_items + 1) * sizeof(struct traffic_replica *));
+        arena_alloc(b->table->arena, (b->num_pods + 1) * sizeof(struct traffic_replica *));
     return r;
 }
 
@@ -152,15 +192,16 @@ static void share_by_size(struct traffic_service *s) {
 }
 
 static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_service *s) {
-    s->revisions = arena_alloc(b->table->arena, (b->pods.num_items + 1) * sizeof(*s->revisions));
-    for (size_t i = 0; i < b->pods.num_items; i++) {
-        const json_t *pod = b->pods.items[i]->json;
+    s->revisions = arena_alloc(b->table->arena, (b->num_pods + 1) * sizeof(*s->revisions));
+    for (size_t i = 0; i < b->num_pods; i++) {
+        const json_t *pod = b->pods[i].pod;
         const char *address, *const *names;
-        if (!belongs(pod, isvc) || !pod_status_ready(pod) ||
+        if (!replicaset_pod_active(pod) || !pod_status_ready(pod) ||
             !pod_endpoint(b->w, object_uid(pod), &address, &names))
             continue;
-        struct traffic_revision *r = revision_of(b, s, isvc, set_of(b, pod));
-        r->replicas[r->num_replicas++] = shared_replica(b->before, object_name(pod), address);
+        AUTO(store_object) set = set_of(b, pod);
+        struct traffic_revision *r = revision_of(b, s, isvc, set ? set->json : NULL);
+        r->replicas[r->num_replicas++] = shared_replica(b->was, object_name(pod), address);
     }
     if (revision_canary_percent(isvc) < 0 ||
         !object_at(isvc, "status.components.predictor.traffic"))
@@ -168,9 +209,9 @@ static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_s
 }
 
 /* A pod of the service that is being deleted gives its place to the next one. */
-static bool one_is_ending(const struct builder *b, const json_t *isvc) {
-    for (size_t i = 0; i < b->pods.num_items; i++) {
-        if (is_labelled(b->pods.items[i]->json, isvc) && object_deleting(b->pods.items[i]->json))
+static bool one_is_ending(const struct builder *b) {
+    for (size_t i = 0; i < b->num_pods; i++) {
+        if (object_deleting(b->pods[i].pod))
             return true;
     }
     return false;
@@ -178,14 +219,14 @@ static bool one_is_ending(const struct builder *b, const json_t *isvc) {
 
 /* A replica is on its way, or will be, and nothing has gone wrong with it yet. */
 static bool may_become_ready(const struct builder *b, const json_t *isvc) {
-    bool any = false, ending = one_is_ending(b, isvc);
-    for (size_t i = 0; i < b->pods.num_items; i++) {
-        const json_t *pod = b->pods.items[i]->json;
+    bool any = false, ending = one_is_ending(b);
+    for (size_t i = 0; i < b->num_pods; i++) {
+        const json_t *pod = b->pods[i].pod;
         const char *scheduled = object_condition(pod, "PodScheduled");
         const char *waiting = pod_status_waiting(pod);
         bool refused = scheduled && !strcmp(scheduled, "False") && !ending;
         bool stuck = waiting && strcmp(waiting, "ContainerCreating") != 0;
-        if (!belongs(pod, isvc))
+        if (!replicaset_pod_active(pod))
             continue;
         any = true;
         if (!refused && !stuck)
@@ -227,11 +268,12 @@ static void add_service(struct builder *b, const json_t *isvc) {
     int64_t concurrency = object_int(isvc, "spec.predictor.containerConcurrency", 0);
     s->ns = arena_strdup(b->table->arena, object_namespace(isvc));
     s->name = arena_strdup(b->table->arena, object_name(isvc));
+    select_pods(b, s->ns, s->name);
     s->hosts = make_hosts(b, s->ns, s->name);
     s->models = make_models(b, isvc);
     s->container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
-    const struct traffic_service *was = traffic_find(b->before, s->ns, s->name);
-    s->turn = was && was->turn ? traffic_turn_ref(was->turn) : traffic_turn_create();
+    b->was = traffic_find(b->before, s->ns, s->name);
+    s->turn = b->was && b->was->turn ? traffic_turn_ref(b->was->turn) : traffic_turn_create();
     add_replicas(b, isvc, s);
     if (!traffic_num_ready(s)) {
         s->not_ready_reason = why_not_ready(b, isvc);
@@ -240,18 +282,33 @@ static void add_service(struct builder *b, const json_t *isvc) {
     describe(b, s);
 }
 
-void traffic_build(struct world *w) {
-    AUTO_STORE_LIST services = {0};
+/* The table's order. The store's is another: "team-a/" stands before "team/". */
+static int compare_names(const void *a, const void *b) {
+    const json_t *ja = (*(struct store_object *const *)a)->json;
+    const json_t *jb = (*(struct store_object *const *)b)->json;
+    int order = strcmp(object_namespace(ja), object_namespace(jb));
+    return order ? order : strcmp(object_name(ja), object_name(jb));
+}
+
+static bool same_object(const json_t *a, const json_t *b) {
+    const char *uid_a = object_uid(a), *uid_b = object_uid(b);
+    return uid_a && uid_b && !strcmp(uid_a, uid_b);
+}
+
+void traffic_build(struct world *w, const json_t *about_to_be) {
+    AUTO_STORE_LIST services = {0}, pods = {0};
     struct builder b = {
         .w = w, .table = traffic_table_create(), .before = traffic_current(w->traffic)};
-    world_list(w, KIND_INFERENCE_SERVICE, NULL, &services); /* sorted by namespace, name */
-    world_list(w, KIND_POD, NULL, &b.pods);
-    world_list(w, KIND_REPLICA_SET, NULL, &b.sets);
+    world_list(w, KIND_INFERENCE_SERVICE, NULL, &services);
+    qsort(services.items, services.num_items, sizeof(struct store_object *), compare_names);
+    world_list(w, KIND_POD, NULL, &pods);
+    gather_pods(&b, &pods);
     b.table->services =
         arena_alloc(b.table->arena, (services.num_items + 1) * sizeof(struct traffic_service));
     for (size_t i = 0; i < services.num_items; i++) {
-        if (!object_deleting(services.items[i]->json))
-            add_service(&b, services.items[i]->json);
+        const json_t *isvc = services.items[i]->json;
+        if (!object_deleting(isvc))
+            add_service(&b, same_object(isvc, about_to_be) ? about_to_be : isvc);
     }
     char *text = buf_steal(&b.text);
     if (!w->traffic_published || strcmp(text, w->traffic_published) != 0) {
@@ -263,6 +320,5 @@ void traffic_build(struct world *w) {
         free(text);
     }
     traffic_table_unref(b.before);
-    store_list_deinit(&b.pods);
-    store_list_deinit(&b.sets);
+    free(b.all_pods);
 }

@@ -4,7 +4,9 @@
 
 #include "core/control/world.h"
 
-/* Publishes a new table if it says something else than the published one. */
-void traffic_build(struct world *w);
+/* Publishes a new table if it says something else than the published one. `about_to_be` is an
+ * InferenceService as it is going to be written, which stands for the stored one: a status may say
+ * only what requests find already. NULL: the stored ones. Borrows. */
+void traffic_build(struct world *w, const json_t *about_to_be);
 
 #endif
