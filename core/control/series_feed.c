@@ -45,7 +45,7 @@ struct target { /* a replica */
     struct target *next;
     struct series_feed *feed;
     struct series_source *source;
-    char *ns, *service, *revision, *pod, *uds_path;
+    char *ns, *service, *revision, *pod, *address;
     int64_t look_ms; /* of the look under way */
     bool asking;     /* its answer has not come */
     bool found;      /* in this tick's traffic table */
@@ -164,7 +164,7 @@ static void target_free(struct target *t) {
     free(t->service);
     free(t->revision);
     free(t->pod);
-    free(t->uds_path);
+    free(t->address);
     free(t);
 }
 
@@ -187,9 +187,10 @@ static void on_answer(void *user, const struct http_got *got) {
 }
 
 static void ask(struct series_feed *f, struct target *t, int64_t wall_ms) {
-    const struct http_get get = {.url = "http://localhost/metrics",
-                                 .uds_path = t->uds_path,
-                                 .timeout_ms = f->opt.timeout_ms};
+    bool on_socket = t->address[0] == '/';
+    AUTO_FREE char *url = mem_printf("http://%s/metrics", on_socket ? "localhost" : t->address);
+    const struct http_get get = {
+        .url = url, .uds_path = on_socket ? t->address : NULL, .timeout_ms = f->opt.timeout_ms};
     struct error err = ERROR_INIT;
     struct log_quoted q;
     if (t->asking)
@@ -207,7 +208,7 @@ static struct target *find_target(struct series_feed *f, const struct traffic_se
                                   const struct traffic_revision *rev,
                                   const struct traffic_replica *r) {
     for (struct target *t = f->targets; t; t = t->next) {
-        if (!strcmp(t->pod, r->pod) && !strcmp(t->ns, s->ns) && !strcmp(t->uds_path, r->uds_path))
+        if (!strcmp(t->pod, r->pod) && !strcmp(t->ns, s->ns) && !strcmp(t->address, r->address))
             return t;
     }
     struct target *t = mem_alloc(sizeof(*t));
@@ -218,7 +219,7 @@ static struct target *find_target(struct series_feed *f, const struct traffic_se
                          .service = mem_strdup(s->name),
                          .revision = mem_strdup(rev->name),
                          .pod = mem_strdup(r->pod),
-                         .uds_path = mem_strdup(r->uds_path)};
+                         .address = mem_strdup(r->address)};
     f->targets = t;
     return t;
 }

@@ -235,7 +235,7 @@ static void requests_carry_what_they_are_given(void **state) {
         struct http_get get = rows[i].get;
         struct got got = {0};
         struct error err = ERROR_INIT;
-        get.uds_path = env.pods[0].replica->uds_path;
+        get.uds_path = env.pods[0].replica->address;
         get.timeout_ms = WAIT_MS;
         assert_int_equal(http_getter_ask(series_feed_getter(env.feed), &get, on_got, &got, &err),
                          OK);
@@ -261,7 +261,7 @@ static void errors_are_told(void **state) {
     env.pods[0].status = 0;
     struct got late = {0};
     const struct http_get hangs = {
-        .url = "http://x/", .uds_path = env.pods[0].replica->uds_path, .timeout_ms = 30};
+        .url = "http://x/", .uds_path = env.pods[0].replica->address, .timeout_ms = 30};
     assert_int_equal(http_getter_ask(g, &hangs, on_got, &late, &err), OK);
     run_until_got(&late);
     assert_int_equal(late.status, 0);

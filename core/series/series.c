@@ -108,12 +108,15 @@ static bool ended(const struct entry *e) {
     return !e->num || is_stale(at(e, e->num - 1)->value);
 }
 
+static void drop_oldest(struct entry *e) {
+    e->first = e->first + 1 == e->cap ? 0 : e->first + 1;
+    e->num--;
+}
+
 /* Room for one more, by what is too old, by growing, or by the oldest. */
 static void make_room(struct series *s, struct entry *e, int64_t now_ms) {
-    while (e->num && at(e, 0)->at_ms < now_ms - SERIES_KEEP_MS) {
-        e->first = (e->first + 1) % e->cap;
-        e->num--;
-    }
+    while (e->num && at(e, 0)->at_ms < now_ms - SERIES_KEEP_MS)
+        drop_oldest(e);
     if (e->num < e->cap)
         return;
     uint32_t cap = e->cap * 2 < s->limits.samples_max ? e->cap * 2 : s->limits.samples_max;
@@ -129,8 +132,7 @@ static void make_room(struct series *s, struct entry *e, int64_t now_ms) {
         s->stats.bytes += more;
         return;
     }
-    e->first = (e->first + 1) % e->cap;
-    e->num--;
+    drop_oldest(e);
     s->stats.shortened++;
 }
 
