@@ -16,7 +16,7 @@ struct gateway {
     bool own_metrics;
     int64_t created_seconds; /* what /v1/models says of every model */
     struct relay *relay;
-    struct http_server *server;
+    struct http_server *plain, *secure; /* NULL: not that way */
     _Atomic bool draining;
 };
 
@@ -111,6 +111,19 @@ static void handle(struct http_exchange *x, void *user) {
 
 /* ---- life ---- */
 
+static enum errc listen_at(struct gateway *g, const struct gateway_options *opt, bool secure,
+                           struct error *err) {
+    struct http_server_options http = {.listen = secure ? opt->tls_listen : opt->listen,
+                                       .body_bytes_max = (size_t)opt->body_bytes_max,
+                                       .tls = secure ? opt->tls : NULL,
+                                       .handler = handle,
+                                       .user = g,
+                                       .error_body = openai_http_error_body};
+    if (!http.listen || !*http.listen)
+        return OK;
+    return http_server_start(&http, secure ? &g->secure : &g->plain, err);
+}
+
 enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_gateway,
                         struct error *err) {
     AUTO(gateway) g = mem_alloc(sizeof(*g));
@@ -124,15 +137,11 @@ enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_
                                   .hold_ms = opt->hold_ms,
                                   .hold_bytes_max = opt->hold_bytes_max};
     enum errc rc = relay_start(&relay, &g->relay, err);
-    if (rc)
-        return rc;
-    struct http_server_options http = {.listen = opt->listen,
-                                       .body_bytes_max = (size_t)opt->body_bytes_max,
-                                       .tls = opt->tls,
-                                       .handler = handle,
-                                       .user = g,
-                                       .error_body = openai_http_error_body};
-    rc = http_server_start(&http, &g->server, err);
+    rc = rc ? rc : listen_at(g, opt, false, err);
+    rc = rc ? rc : listen_at(g, opt, true, err);
+    if (!rc && !g->plain && !g->secure)
+        rc = err_field(err, ERR_INVALID, "gatewayListen",
+                       "gatewayListen and gatewayTlsListen are empty: it would listen nowhere");
     if (rc)
         return err_wrap(err, "gateway");
     *ret_gateway = steal(g);
@@ -140,22 +149,31 @@ enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_
 }
 
 const char *gateway_address(const struct gateway *g) {
-    return http_server_address(g->server);
+    return g->plain ? http_server_address(g->plain) : NULL;
+}
+
+const char *gateway_tls_address(const struct gateway *g) {
+    return g->secure ? http_server_address(g->secure) : NULL;
 }
 
 void gateway_drain(struct gateway *g) {
     g->draining = true;
-    http_server_drain(g->server);
+    if (g->plain)
+        http_server_drain(g->plain);
+    if (g->secure)
+        http_server_drain(g->secure);
 }
 
 uint32_t gateway_num_open(const struct gateway *g) {
-    return http_server_num_open(g->server);
+    return (g->plain ? http_server_num_open(g->plain) : 0) +
+           (g->secure ? http_server_num_open(g->secure) : 0);
 }
 
 void gateway_stop(struct gateway *g) {
     if (!g)
         return;
-    http_server_stop(g->server);
+    http_server_stop(g->plain);
+    http_server_stop(g->secure);
     relay_stop(g->relay);
     if (g->own_metrics)
         metrics_destroy(g->metrics);

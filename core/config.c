@@ -37,7 +37,12 @@ struct key {
 static const struct key keys[] = {
     STRING(data_dir, "dataDir", "/var/lib/inferd", "state, certificates, models, logs"),
     STRING(kube_listen, "kubeListen", "127.0.0.1:6443", "Kubernetes API (TLS)"),
-    STRING(gateway_listen, "gatewayListen", "127.0.0.1:8080", "inference endpoint (HTTP)"),
+    STRING(gateway_listen, "gatewayListen", "127.0.0.1:8080",
+           "inference endpoint (HTTP); empty: only with TLS"),
+    STRING(gateway_tls_listen, "gatewayTlsListen", "", "inference endpoint (HTTPS); empty: none"),
+    STRING(gateway_tls_cert_file, "gatewayTlsCertFile", "",
+           "its certificate and chain, PEM, read again when changed; empty: one of our own CA"),
+    STRING(gateway_tls_key_file, "gatewayTlsKeyFile", "", "the key of that certificate, PEM"),
     STRING(models_dir, "modelsDir", "", "folder of models; empty: dataDir/models"),
     STRING(hf_cache_dir, "hfCacheDir", "", "Hugging Face hub cache; empty: its usual place"),
     STRING(domain, "domain", "example.com", "services answer on NAME.NAMESPACE.domain"),

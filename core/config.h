@@ -7,12 +7,14 @@
 
 struct config {
     char *data_dir;
-    char *kube_listen;    /* "127.0.0.1:6443" */
-    char *gateway_listen; /* "127.0.0.1:8080" */
-    char *models_dir;     /* "": data_dir/models */
-    char *hf_cache_dir;   /* "": $HF_HOME/hub or ~/.cache/huggingface/hub */
-    char *domain;         /* "example.com": hosts are NAME.NAMESPACE.domain */
-    char *node_name;      /* "": the host's name */
+    char *kube_listen;                                  /* "127.0.0.1:6443" */
+    char *gateway_listen;                               /* "127.0.0.1:8080"; "": not without TLS */
+    char *gateway_tls_listen;                           /* "": not with TLS */
+    char *gateway_tls_cert_file, *gateway_tls_key_file; /* "": a certificate of our own */
+    char *models_dir;                                   /* "": data_dir/models */
+    char *hf_cache_dir; /* "": $HF_HOME/hub or ~/.cache/huggingface/hub */
+    char *domain;       /* "example.com": hosts are NAME.NAMESPACE.domain */
+    char *node_name;    /* "": the host's name */
     char *log_level;
     char *tls_sans;               /* comma separated */
     char *token_auth_file;        /* "": none */

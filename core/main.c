@@ -50,7 +50,7 @@ enum {
 struct daemon {
     struct config config;
     struct auth *auth;
-    struct tls *tls;
+    struct tls *tls, *gateway_tls;
     struct seal *seal;
     struct store *store;
     struct podlog *podlog;
@@ -64,7 +64,8 @@ struct daemon {
     struct gateway *gateway;
     struct control *control;
     char *kube_url, *gateway_url;
-    int reaper_fd; /* open as long as the daemon lives; -1: no reaper */
+    char *gateway_tls_url; /* NULL: no TLS there */
+    int reaper_fd;         /* open as long as the daemon lives; -1: no reaper */
 };
 
 static enum errc make_dir(const char *path, mode_t mode, struct error *err) {
@@ -136,8 +137,9 @@ static enum errc publish_addresses(struct daemon *d, struct error *err) {
         rc = write_file(path, kubeconfig, err);
     if (rc)
         return rc;
-    json_t *o = json_pack("{s:i, s:s, s:s, s:s}", "pid", (int)getpid(), "kube", d->kube_url,
-                          "gateway", d->gateway_url, "kubeconfig", path);
+    json_t *o =
+        json_pack("{s:i, s:s, s:s, s:s*, s:s}", "pid", (int)getpid(), "kube", d->kube_url,
+                  "gateway", d->gateway_url, "gateway_tls", d->gateway_tls_url, "kubeconfig", path);
     AUTO_FREE char *text = json_dumps(o, 0);
     json_decref(o);
     return write_file(ready, text, err);
@@ -185,8 +187,9 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .issuer = c->service_account_issuer,
                                 .store = d->store};
     enum errc rc = auth_open(&auth, &d->auth, err);
+    struct tls_options tls = {.auth = d->auth, .ask_clients = true};
     if (!rc)
-        rc = tls_start(d->auth, &d->tls, err);
+        rc = tls_start(&tls, &d->tls, err);
     AUTO_FREE char *audit_log = *c->audit_log_file ? mem_strdup(c->audit_log_file)
                                                    : mem_printf("%s/audit/audit.log", c->data_dir);
     struct audit_options audit = {.policy_path = c->audit_policy_file,
@@ -225,6 +228,32 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
     return rc;
 }
 
+static enum errc start_gateway(struct daemon *d, struct error *err) {
+    const struct config *c = &d->config;
+    struct tls_options tls = {.auth = d->auth,
+                              .cert_file = c->gateway_tls_cert_file,
+                              .key_file = c->gateway_tls_key_file,
+                              .cert_option = "gatewayTlsCertFile",
+                              .key_option = "gatewayTlsKeyFile"};
+    struct gateway_options gateway = {.listen = c->gateway_listen,
+                                      .tls_listen = c->gateway_tls_listen,
+                                      .traffic = d->traffic,
+                                      .metrics = d->metrics,
+                                      .hold_bytes_max = c->gateway_hold_bytes_max,
+                                      .queue_max = c->gateway_queue_max,
+                                      .hold_ms = c->gateway_hold_seconds * 1000,
+                                      .body_bytes_max = c->body_bytes_max};
+    enum errc rc = *c->gateway_tls_listen ? tls_start(&tls, &d->gateway_tls, err) : OK;
+    gateway.tls = d->gateway_tls;
+    rc = rc ? rc : gateway_start(&gateway, &d->gateway, err);
+    if (rc)
+        return rc;
+    const char *plain = gateway_address(d->gateway), *secure = gateway_tls_address(d->gateway);
+    d->gateway_tls_url = secure ? mem_printf("https://%s", secure) : NULL;
+    d->gateway_url = plain ? mem_printf("http://%s", plain) : mem_strdup(d->gateway_tls_url);
+    return OK;
+}
+
 static enum errc start(struct daemon *d, struct error *err) {
     const struct config *c = &d->config;
     enum errc rc = start_store(d, err);
@@ -234,18 +263,10 @@ static enum errc start(struct daemon *d, struct error *err) {
     d->traffic = traffic_create();
     d->metrics = metrics_create();
     d->series = series_create(NULL);
-    struct gateway_options gateway = {.listen = c->gateway_listen,
-                                      .traffic = d->traffic,
-                                      .metrics = d->metrics,
-                                      .hold_bytes_max = c->gateway_hold_bytes_max,
-                                      .queue_max = c->gateway_queue_max,
-                                      .hold_ms = c->gateway_hold_seconds * 1000,
-                                      .body_bytes_max = c->body_bytes_max};
     if (!rc)
-        rc = gateway_start(&gateway, &d->gateway, err);
+        rc = start_gateway(d, err);
     if (rc)
         return rc;
-    d->gateway_url = mem_printf("http://%s", gateway_address(d->gateway));
     struct control_options control = {.store = d->store,
                                       .podlog = d->podlog,
                                       .usage = d->usage,
@@ -284,6 +305,7 @@ static void stop(struct daemon *d) {
     http_server_stop(d->http);
     kube_destroy(d->kube);
     tls_stop(d->tls);
+    tls_stop(d->gateway_tls);
     auth_close(d->auth);
     traffic_destroy(d->traffic);
     metrics_destroy(d->metrics);
@@ -297,6 +319,7 @@ static void stop(struct daemon *d) {
         close(d->reaper_fd);
     free(d->kube_url);
     free(d->gateway_url);
+    free(d->gateway_tls_url);
     config_deinit(&d->config);
 }
 
@@ -372,8 +395,9 @@ static int serve_command(int argc, char **argv) {
         stop(&d);
         return 1;
     }
-    log_info("ready", "version=%s kube=%s gateway=%s data_dir=%s start_ms=%lld", INFERD_VERSION,
-             d.kube_url, d.gateway_url, d.config.data_dir, (long long)(clock_mono_ms() - start_ms));
+    log_info("ready", "version=%s kube=%s gateway=%s gateway_tls=%s data_dir=%s start_ms=%lld",
+             INFERD_VERSION, d.kube_url, d.gateway_url, d.gateway_tls_url ? d.gateway_tls_url : "",
+             d.config.data_dir, (long long)(clock_mono_ms() - start_ms));
     notify_send("READY=1");
     int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
     wait_for_end(signal_fd);

@@ -34,7 +34,9 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/mailbox.h"
+#include "core/tls_credentials.h"
 #include "core/tls_handshake.h"
 
 enum {
@@ -89,6 +91,7 @@ struct tls {
     struct tls_connection *line_head, **line_tail;  /* pumped again before the next wait */
     struct tls_connection *dead;                    /* freed when no event can name them */
     uint8_t text[TEXT_BYTES], sealed[SEALED_BYTES]; /* scratch */
+    char refused[ERROR_TEXT_BYTES_MAX]; /* what is wrong with the certificate's files, as told */
 
     pthread_mutex_t lock; /* guards detach */
     pthread_cond_t detached;
@@ -459,7 +462,32 @@ static void pump(struct tls_connection *c) {
         pump_linger(c);
 }
 
+static void tell_certificate(struct tls *t, const char *what) {
+    char not_after[TLS_CREDENTIALS_DATE_BYTES];
+    if (tls_credentials_expired(tls_handshakes_credentials(t->handshakes), not_after))
+        log_warn(what, "not_after=%s expired=true", not_after);
+    else
+        log_info(what, "not_after=%s", not_after);
+}
+
+/* The certificate's files may be others than yesterday. What is wrong with them is told once. */
+static void refresh(struct tls *t) {
+    struct error err = ERROR_INIT;
+    bool changed;
+    if (!tls_handshakes_refresh(t->handshakes, &changed, &err)) {
+        *t->refused = '\0';
+        if (changed)
+            tell_certificate(t, "TLS certificate read again");
+    } else if (strcmp(err.text, t->refused) != 0) {
+        struct log_quoted q;
+        log_warn("TLS certificate not read, the one before stays", "error=%s",
+                 log_quote(&q, err.text));
+        snprintf(t->refused, sizeof(t->refused), "%s", err.text);
+    }
+}
+
 static void begin(struct tls *t, struct tls_connection *c) {
+    refresh(t);
     c->handshake = tls_handshake_create(t->handshakes, c->socket_fd);
     c->next = t->connections;
     if (c->next)
@@ -587,7 +615,7 @@ static void tls_free(struct tls *t) {
     free(t);
 }
 
-enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *err) {
+enum errc tls_start(const struct tls_options *opt, struct tls **ret_tls, struct error *err) {
     struct tls *t = mem_alloc(sizeof(*t));
     t->line_tail = &t->line_head;
     pthread_mutex_init(&t->lock, NULL);
@@ -595,10 +623,12 @@ enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *er
     t->accepted = mailbox_create(TLS_HANDSHAKES_MAX);
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     t->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    enum errc rc = tls_handshakes_create(a, &t->handshakes, err);
+    enum errc rc = tls_handshakes_create(opt, &t->handshakes, err);
     if (!rc && (t->epoll_fd < 0 || t->control_fd < 0))
         rc = err_errno(err, "TLS: epoll");
     if (!rc) {
+        if (opt->cert_file && *opt->cert_file)
+            tell_certificate(t, "TLS certificate read");
         watch(t, mailbox_fd(t->accepted), EPOLLIN, 0);
         watch(t, t->control_fd, EPOLLIN, PLAIN_BIT);
         errno = pthread_create(&t->thread, NULL, tls_main, t);

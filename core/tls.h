@@ -15,10 +15,21 @@ enum {
     TLS_LINGER_SECONDS = 2, /* reading on after our side is closed, so that the last bytes arrive */
 };
 
-/* Certificates come from auth (server certificate, CA for optional client certificates). TLS 1.2,
- * ALPN http/1.1. A client certificate is asked for, not required; one that our CA did not sign, or
- * that has expired, counts as none. */
-MUST_CHECK enum errc tls_start(const struct auth *a, struct tls **ret_tls, struct error *err);
+struct tls_options {
+    const struct auth *auth; /* borrowed for the life: its PKI's server certificate, if no files are
+                                named, and the CA of clients' certificates */
+    const char *cert_file, *key_file; /* PEM, the server's certificate first; both, or neither (NULL
+                                         or ""). Looked at when a client connects, and read again
+                                         when they have changed; files that are bad then change
+                                         nothing, and a warning is logged, once */
+    const char *cert_option, *key_option; /* what messages call them; needed beside files */
+    bool ask_clients; /* for a certificate. It is not required; one that our CA did not sign, or
+                         that has expired, counts as none */
+};
+
+/* TLS 1.2, ALPN http/1.1. ERR_INVALID, ERR_IO: option and file are named. */
+MUST_CHECK enum errc tls_start(const struct tls_options *opt, struct tls **ret_tls,
+                               struct error *err);
 void tls_stop(struct tls *t);
 DEFINE_AUTO(tls, tls_stop)
 

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include <mbedtls/error.h>
 #include <mbedtls/net_sockets.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/platform_util.h>
@@ -22,7 +21,7 @@
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
 
-#include "core/pki.h"
+#include "core/tls_credentials.h"
 
 enum {
     MASTER_SECRET_BYTES = 48,
@@ -33,6 +32,7 @@ enum {
 
 struct tls_handshake {
     struct tls_handshakes *shared;
+    struct tls_credentials *credentials; /* a reference: ssl points into it */
     int socket_fd;
     mbedtls_ssl_context ssl;
     /* What the keys come from; the callback fills it in. */
@@ -43,21 +43,12 @@ struct tls_handshake {
 };
 
 struct tls_handshakes {
-    mbedtls_ssl_config config;
-    mbedtls_x509_crt ca, certificate;
-    mbedtls_pk_context key;
+    struct tls_options opt;              /* its texts are our own */
+    struct tls_credentials *credentials; /* a reference, as each handshake has one */
     struct tls_handshake *current; /* the one whose step runs: the callback knows no other way */
 };
 
 /* ---- what all share ---- */
-
-static const int ciphersuites[] = {MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-                                   MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, 0};
-/* The library would begin with the largest that the client knows, which takes three times as long
- * for a handshake and is stronger than the certificates' own P-256. */
-static const mbedtls_ecp_group_id curves[] = {MBEDTLS_ECP_DP_SECP256R1, MBEDTLS_ECP_DP_SECP384R1,
-                                              MBEDTLS_ECP_DP_NONE};
-static const char *protocols[] = {"http/1.1", NULL};
 
 static void take_secrets(struct tls_handshake *h, const uint8_t *master,
                          const uint8_t client_random[RANDOM_BYTES],
@@ -88,55 +79,33 @@ static int on_secrets(void *user, const unsigned char *master, const unsigned ch
 }
 #endif
 
-static int parse_credentials(struct tls_handshakes *hs, const struct pki *p) {
-    int rc =
-        mbedtls_x509_crt_parse(&hs->ca, (const unsigned char *)p->ca_cert, strlen(p->ca_cert) + 1);
-    rc = rc ? rc
-            : mbedtls_x509_crt_parse(&hs->certificate, (const unsigned char *)p->server_cert,
-                                     strlen(p->server_cert) + 1);
-    const unsigned char *key = (const unsigned char *)p->server_key;
-    size_t key_len = strlen(p->server_key) + 1;
-#if MBEDTLS_VERSION_MAJOR >= 3
-    return rc ? rc : mbedtls_pk_parse_key(&hs->key, key, key_len, NULL, 0, pki_random, NULL);
-#else
-    return rc ? rc : mbedtls_pk_parse_key(&hs->key, key, key_len, NULL, 0);
+/* On the library's side the callback belongs to a configuration, or (3.x) to a handshake. */
+static void listen_for_secrets(struct tls_handshakes *hs) {
+#if MBEDTLS_VERSION_MAJOR < 3
+    mbedtls_ssl_conf_export_keys_ext_cb(tls_credentials_config(hs->credentials), on_secrets, hs);
 #endif
 }
 
-enum errc tls_handshakes_create(const struct auth *a, struct tls_handshakes **ret_hs,
+/* Gives a copy; NULL stays NULL. */
+static struct tls_options copy_options(const struct tls_options *opt) {
+    struct tls_options copy = *opt;
+    copy.cert_file = mem_strdup(opt->cert_file);
+    copy.key_file = mem_strdup(opt->key_file);
+    copy.cert_option = mem_strdup(opt->cert_option ? opt->cert_option : "certificate");
+    copy.key_option = mem_strdup(opt->key_option ? opt->key_option : "key");
+    return copy;
+}
+
+enum errc tls_handshakes_create(const struct tls_options *opt, struct tls_handshakes **ret_hs,
                                 struct error *err) {
     struct tls_handshakes *hs = mem_alloc(sizeof(*hs));
-    mbedtls_ssl_config_init(&hs->config);
-    mbedtls_x509_crt_init(&hs->ca);
-    mbedtls_x509_crt_init(&hs->certificate);
-    mbedtls_pk_init(&hs->key);
-    int rc = parse_credentials(hs, auth_pki(a));
-    rc = rc ? rc
-            : mbedtls_ssl_config_defaults(&hs->config, MBEDTLS_SSL_IS_SERVER,
-                                          MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
-    rc = rc ? rc : mbedtls_ssl_conf_own_cert(&hs->config, &hs->certificate, &hs->key);
-    rc = rc ? rc : mbedtls_ssl_conf_alpn_protocols(&hs->config, protocols);
+    hs->opt = copy_options(opt);
+    enum errc rc = tls_credentials_load(&hs->opt, &hs->credentials, err);
     if (rc) {
-        char text[128];
-        mbedtls_strerror(rc, text, sizeof(text));
         tls_handshakes_destroy(hs);
-        return err_set(err, ERR_INTERNAL, "TLS: %s", text);
+        return rc;
     }
-    mbedtls_ssl_conf_rng(&hs->config, pki_random, NULL);
-    mbedtls_ssl_conf_ca_chain(&hs->config, &hs->ca, NULL);
-    mbedtls_ssl_conf_authmode(&hs->config, MBEDTLS_SSL_VERIFY_OPTIONAL);
-    mbedtls_ssl_conf_ciphersuites(&hs->config, ciphersuites);
-    mbedtls_ssl_conf_curves(&hs->config, curves);
-    /* Records are read in bulk after the handshake, so none may be of another size. */
-    mbedtls_ssl_conf_renegotiation(&hs->config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
-    /* 1.2 exactly: 2.28 has nothing newer, and 3.x would need its PSA layer for 1.3. */
-    mbedtls_ssl_conf_min_version(&hs->config, MBEDTLS_SSL_MAJOR_VERSION_3,
-                                 MBEDTLS_SSL_MINOR_VERSION_3);
-    mbedtls_ssl_conf_max_version(&hs->config, MBEDTLS_SSL_MAJOR_VERSION_3,
-                                 MBEDTLS_SSL_MINOR_VERSION_3);
-#if MBEDTLS_VERSION_MAJOR < 3
-    mbedtls_ssl_conf_export_keys_ext_cb(&hs->config, on_secrets, hs);
-#endif
+    listen_for_secrets(hs);
     *ret_hs = hs;
     return OK;
 }
@@ -144,11 +113,31 @@ enum errc tls_handshakes_create(const struct auth *a, struct tls_handshakes **re
 void tls_handshakes_destroy(struct tls_handshakes *hs) {
     if (!hs)
         return;
-    mbedtls_ssl_config_free(&hs->config);
-    mbedtls_pk_free(&hs->key);
-    mbedtls_x509_crt_free(&hs->certificate);
-    mbedtls_x509_crt_free(&hs->ca);
+    tls_credentials_unref(hs->credentials);
+    free((char *)hs->opt.cert_file);
+    free((char *)hs->opt.key_file);
+    free((char *)hs->opt.cert_option);
+    free((char *)hs->opt.key_option);
     free(hs);
+}
+
+enum errc tls_handshakes_refresh(struct tls_handshakes *hs, bool *ret_changed, struct error *err) {
+    *ret_changed = false;
+    if (!tls_credentials_stale(hs->credentials, &hs->opt))
+        return OK;
+    struct tls_credentials *fresh = NULL;
+    enum errc rc = tls_credentials_load(&hs->opt, &fresh, err);
+    if (rc)
+        return rc;
+    tls_credentials_unref(hs->credentials);
+    hs->credentials = fresh;
+    listen_for_secrets(hs);
+    *ret_changed = true;
+    return OK;
+}
+
+const struct tls_credentials *tls_handshakes_credentials(const struct tls_handshakes *hs) {
+    return hs->credentials;
 }
 
 /* ---- one handshake ---- */
@@ -174,9 +163,10 @@ static int socket_receive(void *user, unsigned char *data, size_t len) {
 struct tls_handshake *tls_handshake_create(struct tls_handshakes *hs, int socket_fd) {
     struct tls_handshake *h = mem_alloc(sizeof(*h));
     h->shared = hs;
+    h->credentials = tls_credentials_ref(hs->credentials);
     h->socket_fd = socket_fd;
     mbedtls_ssl_init(&h->ssl);
-    if (mbedtls_ssl_setup(&h->ssl, &hs->config)) {
+    if (mbedtls_ssl_setup(&h->ssl, tls_credentials_config(h->credentials))) {
         tls_handshake_destroy(h);
         return NULL;
     }
@@ -191,6 +181,7 @@ void tls_handshake_destroy(struct tls_handshake *h) {
     if (!h)
         return;
     mbedtls_ssl_free(&h->ssl);
+    tls_credentials_unref(h->credentials);
     mbedtls_platform_zeroize(h->master, sizeof(h->master));
     free(h);
 }
@@ -207,7 +198,9 @@ enum tls_handshake_state tls_handshake_step(struct tls_handshake *h) {
 void tls_handshake_keys(struct tls_handshake *h, struct tls_record_key *ret_from_client,
                         struct tls_record_key *ret_to_client) {
     int suite = mbedtls_ssl_get_ciphersuite_id(mbedtls_ssl_get_ciphersuite(&h->ssl));
-    size_t key_len = suite == MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 ? 32 : 16;
+    bool aes256 = suite == MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 ||
+                  suite == MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384;
+    size_t key_len = aes256 ? 32 : 16;
     uint8_t block[KEY_BLOCK_BYTES_MAX];
     int rc = mbedtls_ssl_tls_prf(h->prf, h->master, sizeof(h->master), "key expansion", h->randoms,
                                  sizeof(h->randoms), block, 2 * (key_len + TLS_RECORD_SALT_BYTES));

@@ -3,16 +3,24 @@
 #ifndef CORE_TLS_HANDSHAKE_H
 #define CORE_TLS_HANDSHAKE_H
 
-#include "core/auth.h"
+#include "core/tls.h"
 #include "core/tls_record.h"
+
+struct tls_credentials;
 
 /* What all handshakes of a server share. Used by one thread. */
 struct tls_handshakes;
 
-/* Borrows a: server certificate, and the CA that signs clients'. */
-MUST_CHECK enum errc tls_handshakes_create(const struct auth *a, struct tls_handshakes **ret_hs,
-                                           struct error *err);
+/* Borrows opt->auth, copies the rest. Errors as tls_credentials_load(). */
+MUST_CHECK enum errc tls_handshakes_create(const struct tls_options *opt,
+                                           struct tls_handshakes **ret_hs, struct error *err);
 void tls_handshakes_destroy(struct tls_handshakes *hs); /* after all of its handshakes */
+
+/* Loads certificate and key again when their files have changed, for the handshakes that begin
+ * after it. An error leaves everything as it is, and the next call tries again. */
+MUST_CHECK enum errc tls_handshakes_refresh(struct tls_handshakes *hs, bool *ret_changed,
+                                            struct error *err);
+const struct tls_credentials *tls_handshakes_credentials(const struct tls_handshakes *hs);
 
 /* One handshake; borrows hs and the socket, which does not block. NULL: out of memory. */
 struct tls_handshake;

@@ -62,7 +62,8 @@ static int set_up(void **state) {
     assert_non_null(mkdtemp(env.dir));
     struct error err = ERROR_INIT;
     struct auth_options auth = {.data_dir = env.dir};
-    if (auth_open(&auth, &env.auth, &err) || tls_start(env.auth, &env.tls, &err))
+    if (auth_open(&auth, &env.auth, &err) ||
+        tls_start(&(struct tls_options){.auth = env.auth, .ask_clients = true}, &env.tls, &err))
         fail_msg("%s", err.text);
     struct http_server_options opt = {.listen = "127.0.0.1:0",
                                       .body_bytes_max = 32 << 20,
@@ -400,7 +401,7 @@ static void many_clients_at_once(void **state) {
 static void stop_closes_handshakes_and_streams(void **state) {
     struct error err = ERROR_INIT;
     struct tls *t = NULL;
-    assert_int_equal(tls_start(env.auth, &t, &err), OK);
+    assert_int_equal(tls_start(&(struct tls_options){.auth = env.auth}, &t, &err), OK);
     struct http_server_options opt = {
         .listen = "127.0.0.1:0", .tls = t, .auth = env.auth, .handler = handle};
     struct http_server *was = env.server;
