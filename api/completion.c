@@ -246,6 +246,8 @@ static bool all_closed(const struct completion *c) {
 static void answer_whole(struct completion *c) {
     c->answered = true;
     if (c->failure.code) {
+        if (c->failure.code == ERR_UNAVAILABLE) /* cut off before it has said anything */
+            http_set_header(c->rq.x, HTTP_DRAINING_HEADER, "1");
         openai_reply_error(c->rq.x, &c->failure);
         return;
     }

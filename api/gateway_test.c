@@ -444,6 +444,37 @@ static void unreachable_replica_is_left_for_another(void **state) {
     assert_has(metrics, "inferd_gateway_retries_total{namespace=\"default\"");
 }
 
+static void draining_replica_is_left_without_a_failure(void **state) {
+    AUTO_FREE char *first = ask("GET", "/serving/default/demo/x", "", "");
+    assert_has(first, "replica=0"); /* over a connection that is kept */
+    http_server_drain(env.fakes[0].server);
+    publish((struct table_options){.num_ready = 2}); /* the table does not know yet */
+    for (int i = 0; i < 6; i++) {
+        AUTO_FREE char *r = ask("GET", "/serving/default/demo/x", "", "");
+        assert_int_equal(status_of(r), 200);
+        assert_has(r, "replica=1");
+    }
+    assert_true(env.replicas[0]->draining);
+    AUTO_FREE char *metrics = ask("GET", "/metrics", "", "");
+    assert_null(strstr(metrics, "inferd_gateway_retries_total{")); /* and it is not tried twice */
+}
+
+static void request_that_only_a_draining_replica_could_take_is_held(void **state) {
+    gateway_stop(steal(env.gateway));
+    start_gateway(3, WAIT_MS);
+    AUTO_FREE char *first = ask("GET", "/serving/default/demo/x", "", "");
+    assert_has(first, "replica=0");
+    http_server_drain(env.fakes[0].server);
+    int fd = ask_begin("GET", "/serving/default/demo/x", "", "");
+    int64_t until_ms = clock_mono_ms() + WAIT_MS;
+    while (!env.replicas[0]->draining && clock_mono_ms() < until_ms)
+        usleep(1000);
+    publish((struct table_options){.num_ready = 2});
+    AUTO_FREE char *r = ask_end(fd);
+    assert_int_equal(status_of(r), 200);
+    assert_has(r, "replica=1");
+}
+
 /* A replica that takes the request and dies: the listener closes what it accepts. */
 static void *accept_and_close(void *user) {
     int listener = *(int *)user;
@@ -685,6 +716,8 @@ int main(void) {
         gateway_unit_test(each_service_splits_exactly_and_the_answer_names_its_revision),
         gateway_unit_test(a_revision_that_is_asked_for_answers_without_taking_a_turn),
         gateway_unit_test(unreachable_replica_is_left_for_another),
+        gateway_unit_test(draining_replica_is_left_without_a_failure),
+        gateway_unit_test(request_that_only_a_draining_replica_could_take_is_held),
         gateway_unit_test(replica_that_dies_before_it_answers_is_left_once),
         gateway_unit_test(replica_that_dies_after_the_head_is_left_for_another),
         gateway_unit_test(stream_that_breaks_off_ends_with_an_error_event),

@@ -23,6 +23,10 @@
  * the expected time after HOLD_COMMENT_FIRST_MS, so that it does not give up; whatever goes wrong
  * after that reaches it as an error event.
  *
+ * A replica is taken from the table before it is told to end, but a request may have left for it
+ * just then. It refuses that one with a header of its own, which is no failure and no answer: the
+ * replica is not picked again, and the request goes on as if it had just come, however often.
+ *
  * A request that names a revision in X-Inferd-Revision goes there, whatever its share: the way to
  * try a dark launch. It takes no turn, so the shares of the others stay exact. */
 #include "api/relay.h"
@@ -52,7 +56,7 @@ struct head {
     int status; /* 0: none yet */
     char *content_type;
     uint64_t length;
-    bool has_length;
+    bool has_length, draining;
     struct head_field *first, **end;
 };
 
@@ -330,6 +334,8 @@ static void on_header(void *user, const char *name, const char *value) {
     } else if (!strcasecmp(name, "Content-Length")) {
         h->length = strtoull(value, NULL, 10);
         h->has_length = true;
+    } else if (!strcasecmp(name, HTTP_DRAINING_HEADER)) {
+        h->draining = true;
     } else if (!http_is_hop_by_hop(name) && strcasecmp(name, "Date") != 0 &&
                strcasecmp(name, "X-Request-Id") != 0 && strcasecmp(name, REVISION_HEADER) != 0) {
         struct head_field *f = mem_alloc(sizeof(*f));
@@ -493,8 +499,15 @@ static void send_wrapped(struct relay_request *rq) {
     http_stream_write(rq->x, "\n\n", 2);
 }
 
+/* The answer is that the replica is about to end and has not begun anything. */
+static bool is_refusal(const struct relay_request *rq) {
+    return !rq->begun && rq->head.draining && rq->head.status == 503;
+}
+
 static enum upstream_take on_body(void *user, const char *data, size_t len) {
     struct relay_request *rq = user;
+    if (is_refusal(rq))
+        return UPSTREAM_TAKEN;
     if (!rq->begun && rq->early)
         go_on_early(rq);
     else if (!rq->begun)
@@ -531,6 +544,16 @@ static void answer_cut(struct relay_request *rq, const char *message) {
     end_stream(rq, false);
 }
 
+/* Each replica refuses a request once at most, so this comes to an end. */
+static void leave_draining(struct relay_request *rq) {
+    log_info("replica takes no more requests", "request=%s pod=%s", http_request_id(rq->x),
+             rq->replica->pod);
+    rq->replica->draining = true;
+    leave_replica(rq);
+    head_clear(&rq->head);
+    dispatch(rq);
+}
+
 /* Failed before the first byte: another replica may do better, once. */
 static void try_again(struct relay_request *rq, enum upstream_end end, const char *message) {
     struct log_quoted q;
@@ -554,7 +577,9 @@ static void try_again(struct relay_request *rq, enum upstream_end end, const cha
 
 static void on_done(void *user, enum upstream_end end, const char *message) {
     struct relay_request *rq = user;
-    if (end == UPSTREAM_COMPLETE) {
+    if (is_refusal(rq)) {
+        leave_draining(rq);
+    } else if (end == UPSTREAM_COMPLETE) {
         if (!rq->begun && rq->early)
             go_on_early(rq);
         else if (!rq->begun) /* an answer without a body */

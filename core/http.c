@@ -93,8 +93,10 @@ static enum MHD_Result on_head(struct http_exchange *x, struct MHD_Connection *c
     x->client_address = arena_strdup(x->arena, x->on->address);
     struct error err = ERROR_INIT;
     enum errc rc = http_request_head(x, connection, method, version, &err);
-    if (!rc && s->draining)
+    if (!rc && s->draining) {
         rc = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+        http_set_header(x, HTTP_DRAINING_HEADER, "1");
+    }
     if (!rc && s->opt.auth)
         rc = identify(x, &err);
     if (!rc)

@@ -57,6 +57,8 @@ typedef void http_error_body_fn(int status, const struct error *err, const char 
  * does not run. user: the handler's. The exchange is only lent: read it, and do not answer. */
 typedef void http_refused_fn(struct http_exchange *x, const struct error *err, void *user);
 
+#define HTTP_DRAINING_HEADER "X-Inferd-Draining"
+
 struct http_server_options {
     const char *listen;   /* "127.0.0.1:8080", "[::]:8080", "unix:/path"; port 0: any free one */
     uint32_t num_threads; /* 0: HTTP_THREADS */
@@ -76,7 +78,8 @@ MUST_CHECK enum errc http_server_start(const struct http_server_options *opt,
                                        struct http_server **ret_server, struct error *err);
 /* "127.0.0.1:43567" or "unix:/path": where it really listens. Borrowed. */
 const char *http_server_address(const struct http_server *s);
-/* Refuses new connections and new requests (503 + Connection: close); open streams go on. */
+/* Refuses new connections and new requests (503 + Connection: close); open streams go on. The
+ * refusal has the header HTTP_DRAINING_HEADER: nothing was begun, who relays may ask elsewhere. */
 void http_server_drain(struct http_server *s);
 uint32_t http_server_num_open(const struct http_server *s); /* exchanges not finished */
 /* Ends every stream, joins the threads. Owners of kept exchanges must have let go, or see on_gone

@@ -206,7 +206,7 @@ static struct traffic_replica *least_loaded(const struct traffic_revision *rev, 
     for (uint32_t i = 0; i < rev->num_replicas; i++) {
         struct traffic_replica *r = rev->replicas[(first + i) % rev->num_replicas];
         uint32_t in_flight = atomic_load_explicit(&r->in_flight, memory_order_relaxed);
-        if (r == except || (limit && in_flight >= limit))
+        if (r == except || r->draining || (limit && in_flight >= limit))
             continue;
         if (!best || in_flight < best_in_flight) {
             best = r;

@@ -12,8 +12,9 @@ struct traffic_replica {
     _Atomic uint32_t refs;
     _Atomic uint32_t in_flight; /* requests now; the gateway counts */
     _Atomic uint64_t requests_total;
-    char *pod;     /* pod name */
-    char *address; /* where it serves HTTP/1.1: the path of a socket, or "127.0.0.1:PORT" */
+    _Atomic bool draining; /* it told the gateway that it takes no more requests: not picked */
+    char *pod;             /* pod name */
+    char *address;         /* where it serves HTTP/1.1: the path of a socket, or "127.0.0.1:PORT" */
 };
 
 /* Where the pick of one service stands, and what it is asked for. Shared between snapshots as well,
