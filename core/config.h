@@ -38,6 +38,8 @@ struct config {
     int64_t gateway_hold_bytes_max;      /* bodies of the requests held per service */
     int64_t scale_to_zero_idle_seconds;  /* nobody asks for so long: no replica is needed */
     int64_t scale_to_zero_grace_seconds; /* the same in Knative's rule, behind its window */
+    int64_t hpa_sync_seconds;            /* between two looks of a HorizontalPodAutoscaler */
+    int64_t metrics_interval_seconds;    /* between two looks at what containers use */
     int64_t body_bytes_max;              /* gateway and API request bodies */
     int64_t log_file_bytes_max;          /* per container log file before it rotates */
     int64_t log_files_max;

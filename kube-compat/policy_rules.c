@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 
-#include "core/base/clock.h"
 #include "core/object.h"
 #include "core/quantity.h"
 #include "kube-compat/names.h"
@@ -109,9 +108,6 @@ bool policy_defaults_new(const struct kind *kind, json_t *object) {
     } else if (is_kind(kind, "autoscaling", "HorizontalPodAutoscaler")) {
         object_set(object, "status",
                    json_pack("{s:i, s:i}", "currentReplicas", 0, "desiredReplicas", 0));
-        object_set_condition(object, "ScalingActive", "False", "NotActedUpon",
-                             "inferd keeps this object and does not scale by it yet",
-                             clock_wall_ms());
     } else {
         return false;
     }

@@ -13,7 +13,8 @@ hpa="/apis/autoscaling/v2/namespaces/$ns/horizontalpodautoscalers"
 check hpa-target 'deployment.apps/scaled created' k create deployment scaled --image=i --replicas=0
 check autoscale 'horizontalpodautoscaler.autoscaling/scaled autoscaled' k autoscale deployment scaled --min=2 --max=4 --cpu-percent=60
 check hpa-table 'scaled +Deployment/scaled +cpu: <unknown>/60% +2 +4 +0' k get hpa
-check hpa-describe 'ScalingActive +False +NotActedUpon' k describe hpa scaled
+check hpa-acts 'condition met' k wait horizontalpodautoscalers.v2.autoscaling/scaled --for=condition=AbleToScale --timeout=60s
+check hpa-describe 'ScalingActive +False +ScalingDisabled +scaling is disabled since the replica count' k describe hpa scaled
 check hpa-v2 '"averageUtilization":60' k get --raw "$hpa/scaled"
 check hpa-v1 '"targetCPUUtilizationPercentage":60' k get --raw "/apis/autoscaling/v1/namespaces/$ns/horizontalpodautoscalers/scaled"
 check hpa-patch-v1 'patched' k patch hpa.v1.autoscaling scaled --type=merge -p '{"spec":{"targetCPUUtilizationPercentage":70}}'
@@ -24,7 +25,7 @@ autoscaler() { # minReplicas, maxReplicas, metrics
 }
 refuse hpa-order 'spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`' create_text "$(autoscaler 3 2 '[]')"
 refuse hpa-metric 'spec.metrics\[0\].pods: Required value: must populate' create_text "$(autoscaler 1 2 '[{type: Pods}]')"
-check hpa-warns 'Warning: spec: inferd keeps the object and does not scale by it yet' create_text "$(autoscaler 1 2 '[{type: Pods, pods: {metric: {name: qps}, target: {type: AverageValue, averageValue: "5"}}}]')"
+check hpa-pods 'horizontalpodautoscaler.autoscaling/many created' create_text "$(autoscaler 1 2 '[{type: Pods, pods: {metric: {name: qps}, target: {type: AverageValue, averageValue: "5"}}}]')"
 check hpa-annotation '"metricName\\":\\"qps\\"' k get --raw "/apis/autoscaling/v1/namespaces/$ns/horizontalpodautoscalers/many"
 check hpa-annotate-v1 'annotated' k annotate hpa many seen=1
 check hpa-kept '"metrics":\[\{.*"averageValue":"5"' k get --raw "$hpa/many"

@@ -10,6 +10,7 @@
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
+#include "core/control/pod_autoscaler_spec.h"
 #include "core/control/pod_fields.h"
 #include "core/control/service.h"
 #include "core/quantity.h"
@@ -299,8 +300,7 @@ enum errc control_admit(const char *group, const char *resource, json_t *object,
         return admit_pod(object, old, warnings, err);
     if (!*group && !strcmp(resource, "services") && !old)
         service_warn(object, warnings);
-    if (!strcmp(resource, "horizontalpodautoscalers") && !old)
-        json_array_append_new(
-            warnings, json_string("spec: inferd keeps the object and does not scale by it yet"));
+    if (!strcmp(resource, "horizontalpodautoscalers"))
+        return pod_autoscaler_check(object, err);
     return OK;
 }

@@ -135,6 +135,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
                                      .homes_dir = config->host_pods_dir,
                                      .podlog = opt->podlog,
                                      .usage = opt->usage,
+                                     .usage_interval_ms = config->metrics_interval_seconds * 1000,
                                      .running = opt->running,
                                      .on_change = replica_changed,
                                      .user = c};
@@ -160,6 +161,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .series = opt->series,
         .getter = c->feed ? series_feed_getter(c->feed) : NULL,
         .driver = supervisor_driver(c->supervisor),
+        .usage = opt->usage,
         .device_reader = c->device_reader,
         .gateway_url = opt->gateway_url,
         .kube_address = opt->kube_address,

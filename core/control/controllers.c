@@ -25,6 +25,7 @@
 #include "core/control/namespace.h"
 #include "core/control/node.h"
 #include "core/control/pod.h"
+#include "core/control/pod_autoscaler.h"
 #include "core/control/priority.h"
 #include "core/control/quota.h"
 #include "core/control/replicaset.h"
@@ -154,6 +155,10 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         workqueue_add(w->queue, KEY_AUTOSCALE, w->mono_ms + AUTOSCALE_TICK_MS);
         enqueue_object(w, kind, o);
         break;
+    case KIND_HORIZONTAL_POD_AUTOSCALER:
+        if (pod_autoscaler_is_news(e))
+            enqueue_object(w, kind, o);
+        break;
     case KIND_NAMESPACE:
     case KIND_SERVICE:
     case KIND_RESOURCE_QUOTA:
@@ -217,7 +222,7 @@ static enum errc resync(struct controllers *c, struct error *err) {
         if (kind == KIND_POD || kind == KIND_REPLICA_SET || kind == KIND_DEPLOYMENT ||
             kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE || kind == KIND_SERVICE ||
             kind == KIND_RESOURCE_QUOTA || kind == KIND_POD_DISRUPTION_BUDGET ||
-            kind == KIND_CLUSTER_ROLE ||
+            kind == KIND_CLUSTER_ROLE || kind == KIND_HORIZONTAL_POD_AUTOSCALER ||
             (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
             enqueue_object(&c->w, kind, all.items[i]->json);
     }
@@ -259,6 +264,7 @@ static const struct {
     {KIND_SERVICE, service_reconcile},
     {KIND_POD_DISRUPTION_BUDGET, disruption_reconcile},
     {KIND_CLUSTER_ROLE, cluster_role_reconcile},
+    {KIND_HORIZONTAL_POD_AUTOSCALER, pod_autoscaler_reconcile},
 };
 
 static enum errc dispatch(struct world *w, const char *key, struct error *err) {
@@ -362,6 +368,7 @@ enum errc controllers_create(const struct world *world, store_notify_fn *notify,
     c->w.events = events_create();
     c->w.pods = pod_table_create();
     c->w.autoscale = autoscale_table_create();
+    c->w.pod_autoscalers = pod_autoscaler_table_create();
     c->w.traffic_stale = true;
     if (furnish(c, err) || resync(c, err))
         return err->code;
@@ -380,6 +387,7 @@ void controllers_destroy(struct controllers *c) {
     store_watch_close(c->watch);
     pod_table_destroy(c->w.pods);
     autoscale_table_destroy(c->w.autoscale);
+    pod_autoscaler_table_destroy(c->w.pod_autoscalers);
     events_destroy(c->w.events);
     workqueue_destroy(c->w.queue);
     free(c->w.traffic_published);

@@ -33,6 +33,7 @@ struct fixture {
     struct traffic *traffic;
     struct device_reader
         *device_reader;      /* NULL, unless a test sets it and starts the daemon anew */
+    struct usage *usage;     /* NULL, unless a test sets it and starts the daemon anew */
     const struct auth *auth; /* NULL, unless a test sets it and starts the daemon anew */
     struct config config;
     struct controllers *controllers;
@@ -225,6 +226,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
                    .forget_pod = fake_forget_pod,
                    .self = f},
         .device_reader = f->device_reader,
+        .usage = f->usage,
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

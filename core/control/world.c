@@ -25,6 +25,8 @@ static const struct kind_row rows[KIND_COUNT] = {
                                     true},
     [KIND_PRIORITY_CLASS] = {"scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", true},
     [KIND_LEASE] = {"coordination.k8s.io", "v1", "leases", "Lease", false},
+    [KIND_HORIZONTAL_POD_AUTOSCALER] = {"autoscaling", "v2", "horizontalpodautoscalers",
+                                        "HorizontalPodAutoscaler", false},
     [KIND_REPLICA_SET] = {"apps", "v1", "replicasets", "ReplicaSet", true},
     [KIND_DEPLOYMENT] = {"apps", "v1", "deployments", "Deployment", true},
     [KIND_INFERENCE_SERVICE] = {"serving.kserve.io", "v1beta1", "inferenceservices",

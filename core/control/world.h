@@ -12,6 +12,7 @@
 #include "core/control/workqueue.h"
 #include "core/node/podlog.h"
 #include "core/node/supervisor.h"
+#include "core/node/usage.h"
 #include "core/object.h"
 #include "core/series/series.h"
 #include "core/store.h"
@@ -32,6 +33,7 @@ enum kind {
     KIND_POD_DISRUPTION_BUDGET,
     KIND_PRIORITY_CLASS,
     KIND_LEASE,
+    KIND_HORIZONTAL_POD_AUTOSCALER,
     KIND_REPLICA_SET,
     KIND_DEPLOYMENT,
     KIND_INFERENCE_SERVICE,
@@ -50,11 +52,12 @@ enum kind kind_find(const char *api_version, const char *name);
 /* By the first two parts of a store key. */
 enum kind kind_of_key(const char *store_key);
 
-struct event_buffer;    /* core/control/events.c */
-struct pod_table;       /* core/control/pod.c */
-struct autoscale_table; /* core/control/autoscale.c */
-struct device_reader;   /* core/node/device_reader.h */
-struct http_getter;     /* core/control/http_get.h */
+struct event_buffer;         /* core/control/events.c */
+struct pod_table;            /* core/control/pod.c */
+struct autoscale_table;      /* core/control/autoscale.c */
+struct pod_autoscaler_table; /* core/control/pod_autoscaler.c */
+struct device_reader;        /* core/node/device_reader.h */
+struct http_getter;          /* core/control/http_get.h */
 
 struct world {
     struct store *store; /* borrowed, like everything up to `program` */
@@ -65,6 +68,7 @@ struct world {
     struct series *series;      /* may be NULL: no metrics are kept */
     struct http_getter *getter; /* may be NULL: nobody else can be asked */
     struct replica_driver driver;
+    struct usage *usage;                 /* may be NULL: what containers use is not measured */
     struct device_reader *device_reader; /* may be NULL: the machine has no devices */
     const char *gateway_url, *kube_address, *ca_pem;
     const struct auth *auth; /* NULL: Secrets get no tokens */
@@ -78,6 +82,7 @@ struct world {
     struct event_buffer *events;
     struct pod_table *pods;
     struct autoscale_table *autoscale;
+    struct pod_autoscaler_table *pod_autoscalers;
     bool traffic_stale;      /* the traffic table is to be built anew at the end of the round */
     char *traffic_published; /* what the published table says, as text; NULL: nothing yet */
 };

@@ -84,7 +84,8 @@ struct note {
 struct supervisor {
     char *run_dir;
     struct podlog *podlog;
-    struct usage *usage;   /* NULL: nothing is measured */
+    struct usage *usage; /* NULL: nothing is measured */
+    int64_t usage_interval_ms;
     int64_t sample_due_ms; /* monotonic */
     int64_t memory_due_ms; /* likewise, of the next look at limits */
     struct running_table *running;
@@ -169,6 +170,7 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     s->run_dir = mem_strdup(opt->run_dir);
     s->podlog = opt->podlog;
     s->usage = opt->usage;
+    s->usage_interval_ms = opt->usage_interval_ms ? opt->usage_interval_ms : USAGE_INTERVAL_MS;
     s->running = opt->running;
     s->on_change = opt->on_change;
     s->user = opt->user;
@@ -700,7 +702,7 @@ static int64_t sample_usage(struct supervisor *s, int64_t now) {
     struct usage_source *sources = list_sources(s, &num);
     usage_sample(s->usage, sources, num, now, clock_wall_ms());
     free(sources);
-    int64_t wait = s->sample_due_ms ? USAGE_INTERVAL_MS : USAGE_FIRST_MS;
+    int64_t wait = s->sample_due_ms ? s->usage_interval_ms : USAGE_FIRST_MS;
     s->sample_due_ms = now + wait;
     return wait;
 }

@@ -92,6 +92,7 @@ struct supervisor_options {
     const char *homes_dir;         /* pods' folders, which go with them, and at start; NULL: none */
     struct podlog *podlog;         /* borrowed */
     struct usage *usage;           /* borrowed; NULL: what the replicas use is not measured */
+    int64_t usage_interval_ms;     /* between two measurements; 0: USAGE_INTERVAL_MS */
     struct running_table *running; /* borrowed; what runs is written there; NULL: nowhere */
     /* A phase of one of the pod's containers changed; called from supervisor_poll(). */
     void (*on_change)(void *user, const char *uid);

@@ -253,7 +253,7 @@ void usage_resident(const struct usage_source *sources, size_t num, int64_t *ret
     free(sums);
 }
 
-static void publish(struct usage *u, struct usage_snapshot *s) {
+void usage_publish(struct usage *u, struct usage_snapshot *s) {
     pthread_mutex_lock(&u->lock);
     struct usage_snapshot *was = u->latest;
     u->latest = s;
@@ -286,5 +286,5 @@ void usage_sample(struct usage *u, const struct usage_source *sources, size_t nu
     if (first || !known)
         usage_snapshot_unref(s);
     else
-        publish(u, s);
+        usage_publish(u, s);
 }

@@ -8,7 +8,7 @@
 #include "core/base/mem.h"
 
 enum {
-    USAGE_INTERVAL_MS = 15 * 1000, /* between two samples */
+    USAGE_INTERVAL_MS = 15 * 1000, /* between two samples, unless configured */
     USAGE_FIRST_MS = 1000,         /* after a container's start, and after the daemon's */
 };
 
@@ -54,6 +54,10 @@ void usage_sample(struct usage *u, const struct usage_source *sources, size_t nu
 
 /* What is resident now of each source's processes, in bytes. Costs what a sample costs. */
 void usage_resident(const struct usage_source *sources, size_t num, int64_t *ret_bytes);
+
+/* Takes figures and makes them the latest: what usage_sample() ends with, and how tests say what
+ * containers use. */
+void usage_publish(struct usage *u, struct usage_snapshot *s);
 
 /* Gives a reference; NULL: nothing was measured yet. Any thread. */
 struct usage_snapshot *usage_latest(struct usage *u);

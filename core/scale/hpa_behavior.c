@@ -31,7 +31,14 @@ static void append(struct hpa_record *records, uint32_t *num, int64_t now_ms, in
     records[(*num)++] = (struct hpa_record){.at_ms = now_ms, .replicas = replicas};
 }
 
+/* The same number twice in a row is one record with the later time: no least and no most of a
+ * window that ends now changes by it, and an hour of looks a second apart fits. */
 void hpa_history_recommended(struct hpa_history *h, int64_t now_ms, int32_t replicas) {
+    struct hpa_record *last = h->recommendations + h->num_recommendations;
+    if (h->num_recommendations && last[-1].replicas == replicas) {
+        last[-1].at_ms = now_ms > last[-1].at_ms ? now_ms : last[-1].at_ms;
+        return;
+    }
     append(h->recommendations, &h->num_recommendations, now_ms, replicas);
 }
 
