@@ -105,6 +105,9 @@ static const struct key keys[] = {
     INT(host_user_first, "hostUserFirst", 70000, 1000, 4294967290,
         "first of the user ids that host pods run under; nobody else may use them"),
     INT(host_user_last, "hostUserLast", 79999, 1000, 4294967290, "last of them"),
+    INT(serve_port_first, "servePortFirst", 20000, 1024, 65535,
+        "first of the loopback ports on which runtimes that are host processes serve"),
+    INT(serve_port_last, "servePortLast", 20999, 1024, 65535, "last of them"),
 };
 
 static void *slot(struct config *c, const struct key *k) {

@@ -50,6 +50,8 @@ struct config {
     char *host_pods_dir;     /* "": data_dir with "-pods" behind it */
     int64_t host_user_first; /* their users, and groups of the same numbers */
     int64_t host_user_last;
+    int64_t serve_port_first; /* loopback ports of runtimes that are host processes */
+    int64_t serve_port_last;
 };
 
 /* Defaults, then the file (path NULL: /etc/inferd/inferd.yaml when it exists). Errors: file, line,

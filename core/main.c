@@ -107,6 +107,10 @@ static enum errc settle_paths(struct config *c, struct error *err) {
         free(c->host_pods_dir);
         c->host_pods_dir = mem_printf("%s-pods", c->data_dir);
     }
+    if (c->serve_port_first > c->serve_port_last)
+        return err_field(err, ERR_INVALID, "servePortFirst",
+                         "servePortFirst: %lld is above servePortLast (%lld)",
+                         (long long)c->serve_port_first, (long long)c->serve_port_last);
     if (c->host_user_first > c->host_user_last)
         return err_field(err, ERR_INVALID, "hostUserFirst",
                          "hostUserFirst: %lld is above hostUserLast (%lld)",

@@ -4,7 +4,8 @@
 
 #include "kube-compat/request.h"
 
-/* Checks a Pod, or what has a template of Pods, that rq->who is about to write; other kinds pass.
+/* Checks a Pod, what has a template of Pods, an InferenceService or a runtime that rq->who is about
+ * to write; other kinds pass.
  * old: what it replaces, or NULL. ERR_FORBIDDEN: a container has the image `host`, what the pods
  * are is new or changed, and he may not use hostprocesses in this namespace. */
 MUST_CHECK enum errc host_process_check(struct request *rq, const json_t *object, const json_t *old,

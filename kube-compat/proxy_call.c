@@ -240,16 +240,18 @@ static void destroy(void *user) {
 /* Where to connect, and what for. */
 static void set_place(CURL *e, const struct proxy_call *call) {
     const struct sockaddr *address = (const struct sockaddr *)&call->to->address;
-    char host[INET6_ADDRSTRLEN] = "127.0.0.1";
+    char host[INET6_ADDRSTRLEN] = "127.0.0.1", port[8];
+    snprintf(port, sizeof(port), "%u", call->port); /* which may stand for another one */
     if (address->sa_family == AF_UNIX) {
         const struct sockaddr_un *sun = (const struct sockaddr_un *)address;
         curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, sun->sun_path);
     } else {
-        getnameinfo(address, call->to->len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+        getnameinfo(address, call->to->len, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV);
     }
     bool v6 = strchr(host, ':');
-    AUTO_FREE char *url = mem_printf("http://%s%s%s:%u%s", v6 ? "[" : "", host, v6 ? "]" : "",
-                                     call->port, call->path);
+    AUTO_FREE char *url =
+        mem_printf("http://%s%s%s:%s%s", v6 ? "[" : "", host, v6 ? "]" : "", port, call->path);
     curl_easy_setopt(e, CURLOPT_URL, url);
 }
 

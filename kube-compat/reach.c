@@ -3,7 +3,8 @@
  * Pods share the network of the machine, so "port 8080 of the pod" has to be given a meaning that
  * does not open the machine's other ports to whoever may forward to a pod:
  *   a replica of an InferenceService listens on a Unix socket only; the port that its pod declares
- *   stands for that;
+ *   stands for that; one that is a host process serves on a port of its own, and the port that it
+ *   declares first stands for that;
  *   a host pod has its user for itself: a port is the pod's if a process of that user listens
  * there. Looked up anew for each connection, so that a container that was restarted is found again.
  */
@@ -71,6 +72,10 @@ static bool declares(const json_t *container, uint16_t port) {
     return false;
 }
 
+static uint16_t declared_first(const json_t *container) {
+    return (uint16_t)object_int(container, "ports.0.containerPort", 0);
+}
+
 static void set_unix(const char *path, struct reach_address *a) {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
@@ -86,7 +91,9 @@ enum errc reach_find(const struct reach *r, uint16_t port, struct reach_address 
         err_set(err, ERR_NOT_FOUND, "pod \"%s\" does not run", object_name(r->pod->json));
     for (size_t at = 0; rc && next_running(r, &at, &spec, &found); running_deinit(&found)) {
         if (!found.uds_path) {
-            rc = listener_find(found.user, port, &ret_address->address, &ret_address->len, err);
+            bool stands_for = found.serve_port && declared_first(spec) == port;
+            rc = listener_find(found.user, stands_for ? found.serve_port : port,
+                               &ret_address->address, &ret_address->len, err);
         } else if (!declares(spec, port)) {
             rc = err_set(err, ERR_NOT_FOUND,
                          "the replica serves on the port that its pod declares, and that is not %u",

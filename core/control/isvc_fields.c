@@ -2,6 +2,8 @@
 #include "core/control/isvc_fields.h"
 
 #include "core/control/isvc_predictor.h"
+#include "core/control/pod_probes.h"
+#include "core/node/replica_command.h"
 #include "core/object.h"
 
 struct row {
@@ -19,6 +21,10 @@ static const struct row rows[] = {
     {"spec.predictor.logger", "payloads are not logged yet"},
     {"spec.predictor.timeout", "requests have no time limit of their own yet"},
     {"spec.predictor.workerSpec", "a model is served by one node; workers are not started"},
+};
+
+/* Of predictors that inferd's own engine serves. */
+static const struct row engine_rows[] = {
     {"spec.predictor.initContainers", "init containers are not run; there are no images here"},
     {"spec.predictor.volumes", "volumes are not mounted; models are read where storageUri says"},
 };
@@ -45,7 +51,16 @@ static bool is_set(const json_t *value) {
     return value && !json_is_null(value) && !empty;
 }
 
+static bool is_host(const json_t *container) {
+    const char *image = object_str(container, "image");
+    return image && !strcmp(image, REPLICA_HOST_IMAGE);
+}
+
 static void check_container(const json_t *container, const char *path, json_t *out) {
+    if (is_host(container)) {
+        pod_probes_warn(container, path, out);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(container_rows); i++) {
         AUTO_FREE char *full = mem_printf("%s.%s", path, container_rows[i].path);
         if (is_set(json_object_get(container, container_rows[i].path)))
@@ -65,12 +80,26 @@ static void check_annotations(const json_t *isvc, json_t *out) {
             "not made yet");
 }
 
-void isvc_fields_ignored(const json_t *isvc, json_t *out) {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (is_set(object_at(isvc, rows[i].path)))
-            add(out, rows[i].path, rows[i].why);
+/* The predictor says itself that it is a process of this machine. */
+static bool says_host(const json_t *isvc) {
+    json_t *model = isvc_predictor_model(isvc);
+    bool host = is_host(model ? model : object_at(isvc, "spec.predictor.containers.0"));
+    json_decref(model);
+    return host;
+}
+
+static void check_rows(const json_t *isvc, const struct row *list, size_t len, json_t *out) {
+    for (size_t i = 0; i < len; i++) {
+        if (is_set(object_at(isvc, list[i].path)))
+            add(out, list[i].path, list[i].why);
     }
+}
+
+void isvc_fields_ignored(const json_t *isvc, json_t *out) {
     const json_t *predictor = object_at(isvc, "spec.predictor");
+    check_rows(isvc, rows, ARRAY_LEN(rows), out);
+    if (!says_host(isvc))
+        check_rows(isvc, engine_rows, ARRAY_LEN(engine_rows), out);
     const char *metric = object_str(predictor, "scaleMetric");
     if (metric && strcmp(metric, "concurrency") != 0 && strcmp(metric, "rps") != 0)
         add(out, "spec.predictor.scaleMetric", "replicas follow the requests in flight instead");
@@ -88,7 +117,9 @@ void isvc_fields_ignored(const json_t *isvc, json_t *out) {
     json_decref(model);
     json_array_foreach (json_object_get(predictor, "containers"), i, value) {
         AUTO_FREE char *path = mem_printf("spec.predictor.containers[%zu]", i);
-        if (has_model)
+        if (is_host(value))
+            check_container(value, path, out);
+        else if (has_model)
             add(out, path, "the model's section says what runs, and one container runs per pod");
         else if (i == 0)
             check_container(value, path, out);

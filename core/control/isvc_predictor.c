@@ -3,10 +3,16 @@
  *   runtime's pod spec  ◀ merged with ─ runtime's kserve-container ◀─ spec.predictor.model
  *                       ◀ merged with ─ the PodSpec fields of spec.predictor
  *
- * args are appended, env merged by name, resources by key; anything else in the model's section
- * replaces. {{.Name}}, {{.Namespace}}, {{.Labels.x}} and {{.Annotations.x}} of the InferenceService
- * are filled in. The model's location travels in the annotation that KServe's storage initializer
- * reads; here core/node/replica_command.h does. */
+ * args are appended, env merged by name (ports and volumeMounts likewise), resources by key;
+ * anything else in the model's section replaces. {{.Name}}, {{.Namespace}}, {{.Labels.x}} and
+ * {{.Annotations.x}} of the InferenceService are filled in. The model's location travels in the
+ * annotation that KServe's storage initializer reads; here core/node/replica_command.h and
+ * pod_serve.h do.
+ *
+ * A runtime whose container has the image `host` is a command of this machine, and who wrote it had
+ * the right to (ADR 30). Whoever chooses it fills in names and a model. To change the command, its
+ * environment or what is run beside it, an InferenceService says the image `host` itself, and that
+ * was asked for when it was written. */
 #include "core/control/isvc_predictor.h"
 
 #include <stdio.h>
@@ -108,7 +114,15 @@ static char *fill_text(const json_t *isvc, const char *text) {
     return buf_steal(&out);
 }
 
-/* Gives a copy of value with every string in it filled in. */
+/* Who wrote it down was asked for his right only when it said so itself (ADR 30). */
+static bool becomes_host(const json_t *isvc, const char *key, const json_t *value) {
+    const char *text = strcmp(key, "image") != 0 ? NULL : json_string_value(value);
+    AUTO_FREE char *filled = text ? fill_text(isvc, text) : NULL;
+    return filled && !strcmp(filled, REPLICA_HOST_IMAGE);
+}
+
+/* Gives a copy of value with every string in it filled in, but for an image that would become the
+ * image `host` by it. */
 static json_t *fill(const json_t *isvc, const json_t *value) {
     if (json_is_string(value)) {
         AUTO_FREE char *text = fill_text(isvc, json_string_value(value));
@@ -124,7 +138,8 @@ static json_t *fill(const json_t *isvc, const json_t *value) {
         json_t *out = json_object(), *v;
         const char *key;
         json_object_foreach ((json_t *)value, key, v)
-            json_object_set_new(out, key, fill(isvc, v));
+            json_object_set_new(out, key,
+                                becomes_host(isvc, key, v) ? json_incref(v) : fill(isvc, v));
         return out;
     }
     return json_deep_copy(value);
@@ -132,24 +147,36 @@ static json_t *fill(const json_t *isvc, const json_t *value) {
 
 /* Merging. */
 
-static void merge_env(json_t *container, const json_t *entries) {
-    json_t *env = json_object_get(container, "env"), *entry, *has;
-    size_t i, k;
-    if (!json_is_array(env)) {
-        env = json_array();
-        json_object_set_new(container, "env", env);
+/* Lists that are merged by what names their entries; of other lists the later one stands. */
+static const struct {
+    const char *field, *key;
+} keyed_lists[] = {{"env", "name"}, {"volumeMounts", "mountPath"}, {"ports", "containerPort"}};
+
+static const char *list_key(const char *field) {
+    for (size_t i = 0; i < ARRAY_LEN(keyed_lists); i++) {
+        if (!strcmp(keyed_lists[i].field, field))
+            return keyed_lists[i].key;
     }
+    return NULL;
+}
+
+static void merge_list(json_t *container, const char *field, const char *key,
+                       const json_t *entries) {
+    json_t *list = json_array(), *entry, *has;
+    size_t i, k;
+    json_array_extend(list, json_object_get(container, field));
     json_array_foreach (entries, i, entry) {
-        const char *name = object_str(entry, "name");
-        json_array_foreach (env, k, has) {
-            if (name && object_str(has, "name") && !strcmp(object_str(has, "name"), name))
+        const json_t *name = json_object_get(entry, key);
+        json_array_foreach (list, k, has) {
+            if (name && json_equal(json_object_get(has, key), (json_t *)(uintptr_t)name))
                 break;
         }
-        if (k < json_array_size(env))
-            json_array_set(env, k, entry);
+        if (k < json_array_size(list))
+            json_array_set(list, k, entry);
         else
-            json_array_append(env, entry);
+            json_array_append(list, entry);
     }
+    json_object_set_new(container, field, list);
 }
 
 static void merge_container(json_t *container, const json_t *model) {
@@ -163,8 +190,8 @@ static void merge_container(json_t *container, const json_t *model) {
             json_t *both = json_copy(has);
             json_array_extend(both, value);
             json_object_set_new(container, key, both);
-        } else if (!strcmp(key, "env")) {
-            merge_env(container, value);
+        } else if (list_key(key) && json_is_array(value)) {
+            merge_list(container, key, list_key(key), value);
         } else if (!strcmp(key, "resources") && json_is_object(has) && json_is_object(value)) {
             json_t *both = json_deep_copy(has);
             json_object_update_recursive(both, value);
@@ -191,6 +218,22 @@ static json_t *default_container(json_t *container) {
         json_object_set_new(container, "ports",
                             json_pack("[{s:i, s:s}]", "containerPort", 8080, "protocol", "TCP"));
     return container;
+}
+
+/* What only commands of this machine have: in a pod of inferd's own engine nothing else runs. */
+static void add_host_fields(json_t *spec, const json_t *isvc, const json_t *runtime) {
+    static const char *const lists[] = {"initContainers", "volumes"};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        json_t *both = json_array();
+        AUTO_FREE char *path = mem_printf("spec.predictor.%s", lists[i]);
+        json_t *own = fill(isvc, object_at(isvc, path));
+        json_array_extend(both, json_object_get(json_object_get(runtime, "spec"), lists[i]));
+        json_array_extend(both, own);
+        json_decref(own);
+        if (json_array_size(both))
+            json_object_set(spec, lists[i], both);
+        json_decref(both);
+    }
 }
 
 /* The pod's own fields: the runtime's, then the predictor's, then defaults. */
@@ -259,14 +302,38 @@ static bool scheme_is_local(const char *uri) {
     return !strstr(uri, "://");
 }
 
+static bool is_host(const json_t *container) {
+    const char *image = object_str(container, "image");
+    return image && !strcmp(image, REPLICA_HOST_IMAGE);
+}
+
+/* Every container of a pod of host processes must be one. Gives (heap) what is wrong, or NULL. */
+static char *check_host_lists(const json_t *spec) {
+    static const char *const lists[] = {"containers", "initContainers"};
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+        size_t i;
+        json_t *c;
+        json_array_foreach (json_object_get(spec, lists[l]), i, c) {
+            const char *image = object_str(c, "image"), *name = object_str(c, "name");
+            if (!is_host(c))
+                return mem_printf("container \"%s\": the image \"%s\" cannot be run beside "
+                                  "containers with the image \"host\"",
+                                  name ? name : "", image ? image : "");
+        }
+    }
+    return NULL;
+}
+
 /* Takes containers, the served one first. */
 static void finish(const struct world *w, const json_t *isvc, const json_t *runtime,
                    json_t *containers, const char *source_uri, struct isvc_plan *p) {
-    const char *image = object_str(json_array_get(containers, 0), "image");
-    if (!image || !replica_command_image_known(image)) {
+    const json_t *served = json_array_get(containers, 0);
+    const char *image = object_str(served, "image");
+    bool host = is_host(served);
+    if (!host && (!image || !replica_command_image_known(image))) {
         refuse(p, RUNTIME_NOT_SUPPORTING,
                mem_printf("image \"%s\"%s%s: no runtime on this machine serves it; known are "
-                          "vllm/vllm-openai, kserve/huggingfaceserver and inferd/engine",
+                          "vllm/vllm-openai, kserve/huggingfaceserver, inferd/engine and host",
                           image ? image : "", runtime ? " of runtime " : "",
                           runtime ? object_name(runtime) : ""));
         json_decref(containers);
@@ -274,6 +341,14 @@ static void finish(const struct world *w, const json_t *isvc, const json_t *runt
     }
     json_t *spec = pod_spec(w, object_at(isvc, "spec.predictor"), runtime);
     json_object_set_new(spec, "containers", containers);
+    if (host)
+        add_host_fields(spec, isvc, runtime);
+    char *wrong = host ? check_host_lists(spec) : NULL;
+    if (wrong) {
+        refuse(p, "InvalidPredictorSpec", wrong);
+        json_decref(spec);
+        return;
+    }
     p->template =
         json_pack("{s:o, s:o}", "metadata", pod_metadata(isvc, runtime, source_uri), "spec", spec);
 }
@@ -297,6 +372,94 @@ static json_t *ordered(const json_t *isvc, const json_t *containers) {
     return out;
 }
 
+/* The field of an InferenceService's container with which it would change the command of a runtime
+ * that is a host process; NULL: it leaves it alone, or says itself that it is one. */
+static const char *changes_command(const json_t *container) {
+    static const char *const harmless[] = {"name", "resources", "imagePullPolicy",
+                                           "terminationMessagePath", "terminationMessagePolicy"};
+    const char *key;
+    json_t *value;
+    if (is_host(container))
+        return NULL;
+    json_object_foreach ((json_t *)(uintptr_t)container, key, value) {
+        bool empty = json_is_null(value) || (json_is_array(value) && !json_array_size(value)) ||
+                     (json_is_object(value) && !json_object_size(value));
+        if (!empty && !AMONG(key, harmless) && !AMONG(key, model_fields))
+            return key;
+    }
+    return NULL;
+}
+
+/* Containers of the predictor beside its model: those that have a name of the runtime's are merged
+ * into it, the others run beside. */
+static void add_predictor_containers(json_t *containers, const json_t *isvc) {
+    size_t i, k;
+    json_t *c, *has;
+    json_array_foreach (object_at(isvc, "spec.predictor.containers"), i, c) {
+        const char *name = object_str(c, "name");
+        json_t *filled = fill(isvc, c);
+        json_t *same = NULL;
+        json_array_foreach (containers, k, has) {
+            if (name && !strcmp(object_str(has, "name"), name))
+                same = has;
+        }
+        if (same) {
+            merge_container(same, filled);
+            json_decref(filled);
+        } else {
+            json_array_append_new(containers, default_container(filled));
+        }
+    }
+}
+
+/* Gives (heap) why this InferenceService may not use a runtime that is a host process; NULL: it
+ * may. */
+static char *check_host_use(const json_t *isvc, const json_t *model, const char *runtime) {
+    static const char *const lists[] = {"containers", "initContainers"};
+    const char *field = changes_command(model);
+    size_t i;
+    json_t *c;
+    if (field)
+        return mem_printf("spec.predictor.model.%s changes the command of runtime \"%s\", which is "
+                          "a process of this machine: say image: host beside it, which takes the "
+                          "right to use hostprocesses",
+                          field, runtime);
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+        AUTO_FREE char *path = mem_printf("spec.predictor.%s", lists[l]);
+        json_array_foreach (object_at(isvc, path), i, c) {
+            if (!is_host(c))
+                return mem_printf("%s[%zu].image: must be host beside runtime \"%s\", which is a "
+                                  "process of this machine",
+                                  path, i, runtime);
+        }
+    }
+    return NULL;
+}
+
+/* Gives the runtime's containers with the InferenceService's words in them; NULL: refused. */
+static json_t *compose(const json_t *isvc, const json_t *model, const json_t *runtime,
+                       struct isvc_plan *p) {
+    json_t *containers = ordered(isvc, object_at(runtime, "spec.containers"));
+    json_t *served = json_array_get(containers, 0);
+    char *wrong = NULL;
+    if (!served)
+        wrong = mem_printf("runtime \"%s\" has no containers", p->runtime);
+    else if (is_host(served))
+        wrong = check_host_use(isvc, model, p->runtime);
+    if (wrong) {
+        json_decref(containers);
+        refuse(p, "InvalidPredictorSpec", wrong);
+        return NULL;
+    }
+    bool host = is_host(served);
+    json_t *filled = fill(isvc, model);
+    merge_container(served, filled);
+    json_decref(filled);
+    if (host)
+        add_predictor_containers(containers, isvc);
+    return containers;
+}
+
 static void plan_model(struct world *w, const json_t *isvc, const json_t *model,
                        struct isvc_plan *p) {
     struct runtime_choice choice;
@@ -316,18 +479,9 @@ static void plan_model(struct world *w, const json_t *isvc, const json_t *model,
                        uri));
         return;
     }
-    json_t *containers = ordered(isvc, object_at(runtime->json, "spec.containers"));
-    json_t *served = json_array_get(containers, 0);
-    if (!served) {
-        json_decref(containers);
-        refuse(p, "InvalidPredictorSpec",
-               mem_printf("runtime \"%s\" has no containers", p->runtime));
-        return;
-    }
-    json_t *filled = fill(isvc, model);
-    merge_container(served, filled);
-    json_decref(filled);
-    finish(w, isvc, runtime->json, containers, uri, p);
+    json_t *containers = compose(isvc, model, runtime->json, p);
+    if (containers)
+        finish(w, isvc, runtime->json, containers, uri, p);
 }
 
 void isvc_predictor_plan(struct world *w, const json_t *isvc, struct isvc_plan *ret) {

@@ -34,7 +34,7 @@
 
 static const char COMPONENT[] = "kubelet";
 
-enum { SIDECAR_GRACE_MS_MIN = 2000 }; /* after the main containers have used up the pod's */
+enum { GRACE_LEFT_MS_MIN = 2000 }; /* for SIGTERM, when others have used up the pod's grace */
 
 void pod_changed(struct world *w, const char *uid) {
     struct pod_record *r = pod_record_find(w, uid);
@@ -42,13 +42,22 @@ void pod_changed(struct world *w, const char *uid) {
         world_enqueue(w, KIND_POD, r->ns, r->name);
 }
 
-bool pod_endpoint(const struct world *w, const char *uid, const char **ret_address,
+bool pod_endpoint(struct world *w, const char *uid, struct traffic_replica **ret_replica,
                   const char *const **ret_served_names) {
-    const struct pod_record *r = pod_record_find(w, uid);
-    if (!r || r->host || !r->num_containers || !r->containers[0].has_command)
+    static const char *const no_names[] = {NULL};
+    struct pod_record *r = pod_record_find(w, uid);
+    const struct pod_container *c = r ? pod_record_first_main(r) : NULL;
+    const char *address = !c || !c->has_command ? NULL
+                          : r->host             ? c->serving.address
+                                                : c->command.uds_path;
+    if (!address)
         return false;
-    *ret_address = r->containers[0].command.uds_path;
-    *ret_served_names = (const char *const *)r->containers[0].command.served_names;
+    if (!r->replica || strcmp(r->replica->address, address) != 0) { /* a run at another port */
+        traffic_replica_unref(r->replica);
+        r->replica = traffic_replica_create(r->name, address);
+    }
+    *ret_replica = r->replica;
+    *ret_served_names = r->host ? no_names : (const char *const *)c->command.served_names;
     return true;
 }
 
@@ -381,6 +390,12 @@ static void stop_containers(struct world *w, const struct pod_record *r, bool si
     }
 }
 
+/* `inferd engine` finishes its answers on SIGTERM; other programs end at once, and are asked to
+ * when they have answered. */
+static bool still_answers(const struct pod_record *r) {
+    return r->host && r->replica && r->replica->in_flight;
+}
+
 static enum errc delete_pod(struct world *w, const struct store_object *o, struct error *err) {
     struct pod_record *r = pod_record_find(w, object_uid(o->json));
     bool ready = false;
@@ -396,13 +411,18 @@ static enum errc delete_pod(struct world *w, const struct store_object *o, struc
         world_enqueue_after(w, KIND_POD, r->ns, r->name, r->stop_at_ms - w->mono_ms);
         return OK;
     }
-    /* Their ends bring us back. What the main containers took of the grace the sidecars have not.
-     */
     int64_t all = pod_grace_ms(o->json), left = all - (w->mono_ms - r->stop_at_ms);
-    stop_containers(w, r, false, all);
+    if (left > 0 && still_answers(r)) {
+        world_enqueue_after(w, KIND_POD, r->ns, r->name,
+                            left < POD_ANSWERING_MS ? left : POD_ANSWERING_MS);
+        return OK;
+    }
+    /* Their ends bring us back. What answers took of the grace the main containers have not, and
+     * what those took of it the sidecars have not. */
+    int64_t grace = all && left < GRACE_LEFT_MS_MIN ? GRACE_LEFT_MS_MIN : left;
+    stop_containers(w, r, false, grace);
     if (!num_mains)
-        stop_containers(w, r, true,
-                        all && left < SIDECAR_GRACE_MS_MIN ? SIDECAR_GRACE_MS_MIN : left);
+        stop_containers(w, r, true, grace);
     return OK;
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "core/control/events.h"
+#include "core/control/pod_env.h"
 #include "core/control/placement_room.h"
 #include "core/node/device_reader.h"
 #include "core/node/replica_command.h"
@@ -32,18 +33,6 @@ static size_t taken_before(const json_t *pod, const json_t *spec, const char *re
     return 0;
 }
 
-static void set_variable(json_t *container, const char *name, const char *value) {
-    json_t *env = json_object_get(container, "env");
-    if (!json_is_array(env))
-        json_object_set_new(container, "env", env = json_array());
-    for (size_t i = json_array_size(env); i-- > 0;) {
-        const char *has = object_str(json_array_get(env, i), "name");
-        if (has && !strcmp(has, name))
-            json_array_remove(env, i);
-    }
-    json_array_append_new(env, json_pack("{s:s, s:s}", "name", name, "value", value));
-}
-
 void pod_devices_set_env(const struct devices *d, const json_t *pod, const json_t *spec,
                          json_t *container) {
     AUTO_BUF own = BUF_INIT;
@@ -62,8 +51,8 @@ void pod_devices_set_env(const struct devices *d, const json_t *pod, const json_
             buf_printf(&own, "%s%s", own.len ? "," : "", uuid ? uuid : "");
         }
     }
-    set_variable(container, "CUDA_VISIBLE_DEVICES", own.len ? own.data : "");
-    set_variable(container, "NVIDIA_VISIBLE_DEVICES", own.len ? own.data : "void");
+    pod_env_set(container, "CUDA_VISIBLE_DEVICES", own.len ? own.data : "");
+    pod_env_set(container, "NVIDIA_VISIBLE_DEVICES", own.len ? own.data : "void");
     json_decref(given);
 }
 

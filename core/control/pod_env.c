@@ -168,3 +168,16 @@ enum errc pod_env_resolve(struct world *w, const json_t *pod, const json_t *cont
     object_set(*ret_container, "env", env);
     return OK;
 }
+
+void pod_env_set(json_t *container, const char *name, const char *value) {
+    json_t *env = json_object_get(container, "env");
+    if (!json_is_array(env))
+        json_object_set_new(container, "env", env = json_array());
+    for (size_t i = json_array_size(env); i-- > 0;) {
+        const char *has = object_str(json_array_get(env, i), "name");
+        if (has && !strcmp(has, name))
+            json_array_remove(env, i);
+    }
+    /* At the head, so that the others may refer to it. */
+    json_array_insert_new(env, 0, json_pack("{s:s, s:s}", "name", name, "value", value));
+}

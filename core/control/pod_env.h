@@ -9,4 +9,7 @@
 MUST_CHECK enum errc pod_env_resolve(struct world *w, const json_t *pod, const json_t *container,
                                      json_t **ret_container, struct error *err);
 
+/* Sets one plain entry of the container's env, whatever it says of that name. */
+void pod_env_set(json_t *container, const char *name, const char *value);
+
 #endif

@@ -19,6 +19,12 @@ void pod_container_clear_command(struct pod_container *c) {
     c->has_command = false;
 }
 
+void pod_container_clear_serving(struct pod_container *c) {
+    free(c->serving.address);
+    free(c->serving.model_path);
+    c->serving = (struct pod_serving){0};
+}
+
 void pod_container_set_wait(struct pod_container *c, const char *reason, char *message) {
     free(c->wait_reason);
     free(c->wait_message);
@@ -30,10 +36,12 @@ static void record_destroy(struct pod_record *r) {
     for (size_t i = 0; i < r->num_containers; i++) {
         struct pod_container *c = &r->containers[i];
         pod_container_clear_command(c);
+        pod_container_clear_serving(c);
         pod_container_set_wait(c, NULL, NULL);
         free(c->name);
         free(c->home_dir);
     }
+    traffic_replica_unref(r->replica);
     free(r->containers);
     free(r->ns);
     free(r->name);
@@ -55,6 +63,14 @@ struct pod_record *pod_record_find(const struct world *w, const char *uid) {
     for (struct pod_record *r = w->pods->records; r; r = r->next) {
         if (!strcmp(r->uid, uid))
             return r;
+    }
+    return NULL;
+}
+
+struct pod_container *pod_record_first_main(const struct pod_record *r) {
+    for (size_t i = 0; i < r->num_containers; i++) {
+        if (r->containers[i].role == POD_ROLE_MAIN)
+            return &r->containers[i];
     }
     return NULL;
 }

@@ -7,6 +7,13 @@
 #include "core/control/world.h"
 #include "core/node/replica_command.h"
 
+/* Of a host container that serves an InferenceService: where it does, in its current run. */
+struct pod_serving {
+    uint16_t port;    /* 0: it serves nothing */
+    char *address;    /* "127.0.0.1:PORT" */
+    char *model_path; /* NULL: it has no storageUri */
+};
+
 /* A container that has, had or waits for a process. */
 struct pod_container {
     char *name;
@@ -15,6 +22,7 @@ struct pod_container {
     char *home_dir;                 /* of a host container's run */
     struct replica_command command; /* of the current run */
     bool has_command;
+    struct pod_serving serving;
     uint32_t restarts;                /* restartCount of the current or the next run */
     int64_t backoff_ms;               /* restart_decide()'s; -1: has not ended yet */
     int64_t start_at_ms;              /* monotonic: no start before */
@@ -38,6 +46,7 @@ struct pod_record {
     int64_t
         evict_at_ms;    /* monotonic: a NoExecute taint is tolerated until then; 0: none is there */
     int64_t stop_at_ms; /* monotonic: SIGTERM when the drain delay is over; 0: not deleting */
+    struct traffic_replica *replica; /* a reference; NULL: it has not served yet */
 };
 
 struct pod_table {
@@ -55,6 +64,9 @@ static inline struct replica_key pod_container_key(const struct pod_record *r,
     return (struct replica_key){r->uid, c->name};
 }
 
+/* The first of spec.containers, the one that serves if one does. Borrowed; NULL: there is none. */
+struct pod_container *pod_record_first_main(const struct pod_record *r);
+
 /* The container in the pod's spec. Borrowed. */
 const json_t *pod_container_spec(const json_t *pod, const struct pod_container *c);
 /* Between SIGTERM and SIGKILL, by the pod's spec or by who deletes it. */
@@ -62,5 +74,6 @@ int64_t pod_grace_ms(const json_t *pod);
 /* Takes the message; reason NULL: it waits for nothing. */
 void pod_container_set_wait(struct pod_container *c, const char *reason, char *message);
 void pod_container_clear_command(struct pod_container *c);
+void pod_container_clear_serving(struct pod_container *c);
 
 #endif

@@ -8,6 +8,7 @@
 #include "core/control/pod_devices.h"
 #include "core/control/pod_env.h"
 #include "core/control/pod_probes.h"
+#include "core/control/pod_serve.h"
 #include "core/control/pod_token.h"
 #include "core/control/pod_user.h"
 #include "core/node/device_reader.h"
@@ -27,10 +28,15 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_con
                               struct error *err) {
     json_t *resolved = NULL;
     AUTO_FREE char *path = container_path(c);
+    pod_container_clear_command(c);
     if (pod_env_resolve(w, pod, pod_container_spec(pod, c), &resolved, err))
         return err->code = ERR_UNAVAILABLE; /* not a missing model: that is ERR_NOT_FOUND */
     pod_devices_set_env(device_reader_current(w->device_reader), pod, pod_container_spec(pod, c),
                         resolved);
+    if (pod_serve_prepare(w, pod, c, resolved, err)) {
+        json_decref(resolved);
+        return err->code;
+    }
     struct replica_command_options opt = {
         .program = w->program,
         .run_dir = w->run_dir,
@@ -38,7 +44,6 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_con
         .container = resolved,
         .path = path,
     };
-    pod_container_clear_command(c);
     enum errc rc = replica_command_make(pod, &opt, &c->command, err);
     c->has_command = !rc;
     json_decref(resolved);
@@ -84,14 +89,21 @@ static enum errc give_user(struct world *w, const json_t *pod, struct pod_record
 }
 
 /* Init containers have no probes; engines are asked over their own socket. */
-static enum errc read_probes(const struct world *w, const json_t *pod,
+static enum errc read_probes(const struct world *w, const json_t *pod, const struct pod_record *r,
                              const struct pod_container *c, struct probes *ret_probes,
                              bool *ret_any, struct error *err) {
+    const json_t *spec = pod_container_spec(pod, c);
     AUTO_FREE char *path = container_path(c);
     *ret_any = false;
     if (!c->command.host || c->role == POD_ROLE_INIT)
         return OK;
-    return pod_probes_read(pod_container_spec(pod, c), path, w->node_ip, ret_probes, ret_any, err);
+    if (pod_probes_read(spec, path, w->node_ip, ret_probes, ret_any, err))
+        return err->code;
+    if (c->serving.port) {
+        pod_serve_adapt_probes(spec, &c->serving, r->user, ret_probes);
+        *ret_any = true;
+    }
+    return OK;
 }
 
 /* In bytes; 0: none. */
@@ -105,7 +117,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
                                const struct pod_container *c, struct error *err) {
     struct probes probes = {0};
     bool any;
-    if (read_probes(w, pod, c, &probes, &any, err))
+    if (read_probes(w, pod, r, c, &probes, &any, err))
         return err->code;
     char **env = pod_token_env(w, r, c->command.env);
     struct replica_spec spec = {
@@ -125,6 +137,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
         .probes = any ? &probes : NULL,
         .memory_bytes_max = c->command.host ? memory_limit(pod_container_spec(pod, c)) : 0,
         .grace_ms = pod_grace_ms(pod),
+        .serve_port = c->serving.port,
     };
     enum errc rc = w->driver.start(w->driver.self, &spec, err);
     pod_token_env_free(env);
@@ -163,6 +176,9 @@ static void tell_start(struct world *w, const json_t *pod, const struct pod_cont
     if (!c->command.host)
         event_emit(w, pod, EVENT_NORMAL, "ModelFound", COMPONENT, "Model \"%s\" is at %s",
                    c->command.model_reference, c->command.model_path);
+    else if (c->serving.model_path)
+        event_emit(w, pod, EVENT_NORMAL, "ModelFound", COMPONENT, "Model \"%s\" is at %s",
+                   object_annotation(pod, REPLICA_SOURCE_URI_ANNOTATION), c->serving.model_path);
     for (char **warning = c->command.warnings; warning && *warning; warning++)
         event_emit(w, pod, EVENT_WARNING, "OptionIgnored", COMPONENT, "%s", *warning);
     event_emit(w, pod, EVENT_NORMAL, "Created", COMPONENT, "Created container: %s", c->name);
@@ -174,6 +190,7 @@ bool pod_start(struct world *w, const json_t *pod, struct pod_record *r, struct 
     if (make_command(w, pod, c, &err) || give_user(w, pod, r, c, &err) ||
         start_process(w, pod, r, c, &err)) {
         pod_container_clear_command(c);
+        pod_container_clear_serving(c);
         put_off(w, pod, c, &err);
         return false;
     }

@@ -66,6 +66,11 @@ static bool select_named(struct world *w, const char *ns, const char *name, cons
                     "Specified runtime does not support specified framework/version: \"%s\" does "
                     "not list model format \"%s\"",
                     name, object_str(model, "modelFormat.name"));
+    if (!speaks(o->json, model))
+        return none(ret, RUNTIME_NOT_SUPPORTING,
+                    "Specified runtime does not support specified protocol version: \"%s\" does "
+                    "not list \"%s\"",
+                    name, object_str(model, "protocolVersion"));
     ret->object = steal(o);
     return true;
 }

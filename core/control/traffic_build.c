@@ -1,6 +1,6 @@
 /* Building the traffic table. A pod is in it while it is Ready, not being deleted, and its process
- * is ours: what an earlier daemon left as Ready in the store does not count. Replicas that stay are
- * shared with the table before, with their counts of requests in flight.
+ * is ours: what an earlier daemon left as Ready in the store does not count. The replica, with its
+ * count of requests in flight, belongs to the pod's record; tables share it.
  *
  * The ready pods of each ReplicaSet are a revision. While a canary is asked for, status.traffic
  * says what each gets, and what it does not name gets nothing. Otherwise each gets as much as it
@@ -16,6 +16,7 @@
 #include "core/control/pod_status.h"
 #include "core/control/replicaset.h"
 #include "core/control/revision.h"
+#include "core/node/replica_command.h"
 
 enum { MODELS_MAX = 64, HOSTS_MAX = 8, WHOLE_PERCENT = 100 };
 
@@ -32,21 +33,8 @@ struct builder {
     size_t num_all_pods;
     const struct labelled_pod *pods; /* of the service that is being added */
     size_t num_pods;
-    const struct traffic_service *was; /* the same, in the table before; NULL: not in it */
-    struct buf text;                   /* what the table says, to compare */
+    struct buf text; /* what the table says, to compare */
 };
-
-static struct traffic_replica *shared_replica(const struct traffic_service *was, const char *pod,
-                                              const char *address) {
-    for (uint32_t r = 0; was && r < was->num_revisions; r++) {
-        for (uint32_t i = 0; i < was->revisions[r].num_replicas; i++) {
-            struct traffic_replica *has = was->revisions[r].replicas[i];
-            if (!strcmp(has->pod, pod) && !strcmp(has->address, address))
-                return traffic_replica_ref(has);
-        }
-    }
-    return traffic_replica_create(pod, address);
-}
 
 /* The pods of each service. */
 
@@ -118,8 +106,12 @@ static void add_model(struct builder *b, const char **models, size_t *num, const
 
 /* Names given in the args of a container, so that a service without replicas is found by them. */
 static void add_args(struct builder *b, const json_t *args, const char **models, size_t *num) {
-    static const char *const options[] = {"--served-model-name", "--served_model_name",
-                                          "--model_name", "--model-name", "--model"};
+    static const char *const options[] = {"--served-model-name",
+                                          "--served_model_name",
+                                          "--model_name",
+                                          "--model-name",
+                                          "--model",
+                                          "--alias"};
     for (size_t i = 0; i < json_array_size(args); i++) {
         const char *arg = json_string_value(json_array_get(args, i));
         const char *next = json_string_value(json_array_get(args, i + 1));
@@ -141,10 +133,13 @@ static const char *const *make_models(struct builder *b, const json_t *isvc) {
     add_model(b, models, &num, object_name(isvc));
     for (size_t i = 0; i < b->num_pods; i++) {
         const json_t *pod = b->pods[i].pod;
-        const char *address, *const *names;
-        if (replicaset_pod_active(pod) && pod_endpoint(b->w, object_uid(pod), &address, &names)) {
+        struct traffic_replica *replica;
+        const char *const *names;
+        if (replicaset_pod_active(pod) && pod_endpoint(b->w, object_uid(pod), &replica, &names)) {
             for (; *names; names++)
                 add_model(b, models, &num, *names);
+            if (replica_command_is_host(pod)) /* nobody knows its names better */
+                add_args(b, object_at(pod, "spec.containers.0.args"), models, &num);
         }
     }
     json_t *model = isvc_predictor_model(isvc);
@@ -195,13 +190,14 @@ static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_s
     s->revisions = arena_alloc(b->table->arena, (b->num_pods + 1) * sizeof(*s->revisions));
     for (size_t i = 0; i < b->num_pods; i++) {
         const json_t *pod = b->pods[i].pod;
-        const char *address, *const *names;
+        struct traffic_replica *replica;
+        const char *const *names;
         if (!replicaset_pod_active(pod) || !pod_status_ready(pod) ||
-            !pod_endpoint(b->w, object_uid(pod), &address, &names))
+            !pod_endpoint(b->w, object_uid(pod), &replica, &names))
             continue;
         AUTO(store_object) set = set_of(b, pod);
         struct traffic_revision *r = revision_of(b, s, isvc, set ? set->json : NULL);
-        r->replicas[r->num_replicas++] = shared_replica(b->was, object_name(pod), address);
+        r->replicas[r->num_replicas++] = traffic_replica_ref(replica);
     }
     if (revision_canary_percent(isvc) < 0 ||
         !object_at(isvc, "status.components.predictor.traffic"))
@@ -272,8 +268,8 @@ static void add_service(struct builder *b, const json_t *isvc) {
     s->hosts = make_hosts(b, s->ns, s->name);
     s->models = make_models(b, isvc);
     s->container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
-    b->was = traffic_find(b->before, s->ns, s->name);
-    s->turn = b->was && b->was->turn ? traffic_turn_ref(b->was->turn) : traffic_turn_create();
+    const struct traffic_service *was = traffic_find(b->before, s->ns, s->name);
+    s->turn = was && was->turn ? traffic_turn_ref(was->turn) : traffic_turn_create();
     add_replicas(b, isvc, s);
     if (!traffic_num_ready(s)) {
         s->not_ready_reason = why_not_ready(b, isvc);

@@ -10,6 +10,7 @@
 
 #include <netinet/in.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { LISTEN_STATE = 0x0a, LINE_BYTES_MAX = 512 };
 
@@ -64,4 +65,16 @@ enum errc listener_find(uint32_t user, uint16_t port, struct sockaddr_storage *r
             return OK;
     }
     return err_set(err, ERR_NOT_FOUND, "no process of the pod listens on port %u", port);
+}
+
+bool listener_port_free(uint16_t port) {
+    const struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    /* Connections of an earlier listener that linger do not count. */
+    bool is_free = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) &&
+                   !bind(fd, (const struct sockaddr *)&at, sizeof(at));
+    if (fd >= 0)
+        close(fd);
+    return is_free;
 }

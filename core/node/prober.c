@@ -179,7 +179,7 @@ static void take_answer(struct prober *p, struct subject *s, enum health_probe p
                         enum health_answer answer, char *why) {
     const struct health was = s->health;
     health_observe(&s->health, probe, answer, clock_mono_ms());
-    if (answer != HEALTH_YES)
+    if (answer != HEALTH_YES && !(answer == HEALTH_NO && s->probes.questions[probe].quiet))
         tell(p, s, answer == HEALTH_NO ? PROBER_NO : PROBER_ERROR, probe, why);
     else
         free(why);

@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/node/listener.h"
+
 enum {
     HTTP_STATUS_BYTES = 12,     /* "HTTP/1.1 200" */
     DRAIN_BYTES_MAX = 64 << 10, /* at once, so that the others are asked, too */
@@ -45,6 +47,8 @@ void question_copy(struct question *to, const struct question *from) {
                             .argv = copy_list(from->argv),
                             .host = mem_strdup(from->host),
                             .port = from->port,
+                            .listener_user = from->listener_user,
+                            .quiet = from->quiet,
                             .path = mem_strdup(from->path),
                             .headers = copy_list(from->headers),
                             .sleep_ms = from->sleep_ms};
@@ -94,6 +98,14 @@ static void put_request(const struct question *q, struct buf *out) {
     buf_puts(out, "Connection: close\r\n\r\n");
 }
 
+/* Does who should listen on the port? Another process may have been faster. */
+static bool is_listened_to(const struct question *q) {
+    struct sockaddr_storage address;
+    socklen_t len;
+    struct error ignored = ERROR_INIT;
+    return !q->listener_user || !listener_find(q->listener_user, q->port, &address, &len, &ignored);
+}
+
 static enum errc start_socket(struct asking *a, struct error *err) {
     const struct question *q = a->question;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *to = NULL;
@@ -104,7 +116,9 @@ static enum errc start_socket(struct asking *a, struct error *err) {
         return err_set(err, ERR_INVALID, "address %s: %s", q->host, gai_strerror(rc));
     a->fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     /* An error of the connection is an answer: asking_advance() finds it. */
-    if (a->fd >= 0 && connect(a->fd, to->ai_addr, to->ai_addrlen) && errno != EINPROGRESS)
+    if (!is_listened_to(q))
+        a->connect_error = ECONNREFUSED;
+    else if (a->fd >= 0 && connect(a->fd, to->ai_addr, to->ai_addrlen) && errno != EINPROGRESS)
         a->connect_error = errno;
     freeaddrinfo(to);
     if (a->fd < 0)

@@ -29,8 +29,11 @@ struct question {
     char **argv; /* exec; NULL-terminated */
     char *host;  /* a numeric address */
     uint16_t port;
-    char *path;     /* http: "/healthz?x=y" */
-    char **headers; /* http: "Name: value"; NULL: none */
+    uint32_t listener_user; /* where no process of this user listens on the port there is no
+                               connection; 0: whoever does */
+    bool quiet;             /* a no is expected, and told to nobody */
+    char *path;             /* http: "/healthz?x=y" */
+    char **headers;         /* http: "Name: value"; NULL: none */
     int64_t sleep_ms;
 };
 void question_copy(struct question *to, const struct question *from);

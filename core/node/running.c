@@ -82,6 +82,7 @@ void running_table_put(struct running_table *t, const struct replica_spec *spec,
         .work_dir = mem_strdup(spec->work_dir),
         .env = copy_list(spec->env),
         .uds_path = mem_strdup(spec->uds_path),
+        .serve_port = spec->serve_port,
         .open_files_max = spec->open_files_max,
     };
     pthread_mutex_lock(&t->lock);

@@ -11,12 +11,13 @@
 struct running {
     char *ns, *pod, *uid, *container;
     uint32_t restart;
-    int pidfd;      /* its own descriptor: readable when the container's process has ended */
-    uint32_t user;  /* 0: the daemon's own */
-    char *home_dir; /* NULL: none */
-    char *work_dir; /* NULL: home_dir */
-    char **env;     /* NULL-terminated "K=V" of the pod */
-    char *uds_path; /* where it serves HTTP; NULL: nowhere that is known */
+    int pidfd;           /* its own descriptor: readable when the container's process has ended */
+    uint32_t user;       /* 0: the daemon's own */
+    char *home_dir;      /* NULL: none */
+    char *work_dir;      /* NULL: home_dir */
+    char **env;          /* NULL-terminated "K=V" of the pod */
+    char *uds_path;      /* where it serves HTTP; NULL: nowhere that is known */
+    uint16_t serve_port; /* what the first port that it declares stands for; 0: for itself */
     int64_t open_files_max;
 };
 void running_deinit(struct running *r);

@@ -35,6 +35,7 @@ struct replica_spec {
     const struct probes *probes; /* NULL: started and ready as soon as it runs, or by health_path */
     int64_t memory_bytes_max;    /* killed when more is resident; 0: no limit */
     int64_t grace_ms;            /* the pod's: what a container that fails its probe gets */
+    uint16_t serve_port;         /* on which it will serve instead of at uds_path; 0: on none */
 };
 
 /* Names what runs: a container of a pod. Borrowed for the call. */
