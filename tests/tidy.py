@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "engine/cpu": ["core/base"],
     "engine": ["core/base", "engine/cpu"],
     "engine/demo": [],
-    "tests/bench": ["core/base", "core/scale", "core"],
+    "tests/bench": ["core/base", "core/scale", "core", "api"],
     "api": ["core/base", "core", "core/control", "core/series", "engine"],
     "tests/fuzz": ["core/base", "core", "kube-compat"],
 }
