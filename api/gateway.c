@@ -29,13 +29,38 @@ static json_t *model_object(const struct gateway *g, const struct traffic_servic
                      "inferenceservice", s->name);
 }
 
+/* OK: the request bears a key of the service, or needs none. */
+static enum errc check_key(const struct traffic_service *s, const struct http_exchange *x,
+                           struct error *err) {
+    const char *sent = http_header(x, "Authorization");
+    if (!s->keys || auth_keys_accept(s->keys, sent))
+        return OK;
+    if (s->keys_fault)
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "No API key is valid for InferenceService %s in namespace %s: %s", s->name,
+                       s->ns, s->keys_fault);
+    return err_set(err, ERR_UNAUTHENTICATED,
+                   "%s for InferenceService %s in namespace %s. Send one as \"Authorization: "
+                   "Bearer KEY\"",
+                   sent ? "Incorrect API key provided" : "You did not provide an API key", s->name,
+                   s->ns);
+}
+
+/* Those that the client may ask. When there are others only, it is told what is missing. */
 static void list_models(const struct gateway *g, const struct traffic_table *table,
                         struct http_exchange *x) {
     json_t *data = json_array();
+    struct error err = ERROR_INIT;
     for (uint32_t i = 0; i < table->num_services; i++) {
         const struct traffic_service *s = &table->services[i];
-        for (const char *const *m = s->models; m && *m && route_is_ready(s); m++)
+        bool shown = route_is_ready(s) && !check_key(s, x, &err);
+        for (const char *const *m = s->models; m && *m && shown; m++)
             json_array_append_new(data, model_object(g, s, *m));
+    }
+    if (err.code && !json_array_size(data)) {
+        json_decref(data);
+        openai_reply_error(x, &err);
+        return;
     }
     json_t *list = json_pack("{s:s,s:o}", "object", "list", "data", data);
     http_reply_json(x, 200, list);
@@ -89,6 +114,18 @@ static bool own_endpoint(const struct gateway *g, const struct traffic_table *ta
 
 /* ---- the handler ---- */
 
+/* In the dialect of what was asked for: the Open Inference Protocol has errors of its own form. */
+static void reply_refused(struct http_exchange *x, const char *target, const struct error *err) {
+    if (strncmp(target, "/v2", 3) != 0 || (target[3] && !strchr("/?", target[3]))) {
+        openai_reply_error(x, err);
+        return;
+    }
+    json_t *doc = json_pack("{s:s}", "error", err->text);
+    http_set_header(x, "WWW-Authenticate", "Bearer");
+    http_reply_json(x, openai_status(err->code), doc);
+    json_decref(doc);
+}
+
 static void handle(struct http_exchange *x, void *user) {
     struct gateway *g = user;
     AUTO(traffic_table) table = traffic_current(g->traffic);
@@ -104,6 +141,11 @@ static void handle(struct http_exchange *x, void *user) {
     if (route_find(table, &rq, http_arena(x), &route, &err)) {
         relay_count(g->metrics, NULL, NULL, openai_status(err.code));
         openai_reply_error(x, &err);
+        return;
+    }
+    if (check_key(route.service, x, &err)) {
+        relay_count(g->metrics, route.service->ns, route.service->name, openai_status(err.code));
+        reply_refused(x, route.target, &err);
         return;
     }
     relay_submit(g->relay, x, route.service->ns, route.service->name, route.target);

@@ -72,6 +72,7 @@ struct relay_request {
     char *revision;                  /* of the replica */
     struct traffic_replica *avoid;   /* failed us; a reference */
     bool retried;
+    bool own_key; /* the replica gets its own key, not the client's */
 
     struct head head;
     int status;     /* of the answer that the client gets; 0: none yet */
@@ -600,6 +601,8 @@ static void on_done(void *user, enum upstream_end end, const char *message) {
 
 static void copy_header(void *user, const char *name, const char *value) {
     struct relay_request *rq = user;
+    if (rq->own_key && !strcasecmp(name, "Authorization"))
+        return;
     if (http_is_hop_by_hop(name) || !strcasecmp(name, "Content-Length") ||
         !strcasecmp(name, "Expect") || !strcasecmp(name, "X-Request-Id") ||
         http_header_has_word(rq->x, "Connection", name))
@@ -607,8 +610,8 @@ static void copy_header(void *user, const char *name, const char *value) {
     upstream_call_header(rq->call, name, value);
 }
 
-static void send_to(struct relay_request *rq, struct traffic_replica *replica,
-                    const char *revision) {
+static void send_to(struct relay_request *rq, const struct traffic_service *s,
+                    struct traffic_replica *replica, const char *revision) {
     static const struct upstream_callbacks cb = {
         .on_header = on_header, .on_head = on_head, .on_body = on_body, .on_done = on_done};
     rq->replica = traffic_replica_ref(replica);
@@ -620,7 +623,12 @@ static void send_to(struct relay_request *rq, struct traffic_replica *replica,
         .address = replica->address, .method = http_method(rq->x), .target = rq->target};
     request.body = http_body(rq->x, &request.body_len);
     rq->call = upstream_call_create(rq->relay->upstream, &request, &cb, rq);
+    rq->own_key = s->replica_key != NULL;
     http_each_header(rq->x, copy_header, rq);
+    if (rq->own_key) {
+        AUTO_FREE char *bearer = mem_printf("Bearer %s", s->replica_key);
+        upstream_call_header(rq->call, "Authorization", bearer);
+    }
     upstream_call_header(rq->call, "X-Request-Id", http_request_id(rq->x));
     upstream_call_start(rq->call);
 }
@@ -652,7 +660,7 @@ static bool try_send(struct relay_request *rq, const struct traffic_service *s) 
         return false;
     s->turn->next_ticket += !asked;
     hold_remove(rq);
-    send_to(rq, replica, revision->name);
+    send_to(rq, s, replica, revision->name);
     return true;
 }
 

@@ -43,6 +43,8 @@ static const struct key keys[] = {
     STRING(gateway_tls_cert_file, "gatewayTlsCertFile", "",
            "its certificate and chain, PEM, read again when changed; empty: one of our own CA"),
     STRING(gateway_tls_key_file, "gatewayTlsKeyFile", "", "the key of that certificate, PEM"),
+    STRING(gateway_api_key_secret, "gatewayApiKeySecret", "",
+           "NAMESPACE/NAME of a Secret: API keys of services that name none; empty: they ask none"),
     STRING(models_dir, "modelsDir", "", "folder of models; empty: dataDir/models"),
     STRING(hf_cache_dir, "hfCacheDir", "", "Hugging Face hub cache; empty: its usual place"),
     STRING(domain, "domain", "example.com", "services answer on NAME.NAMESPACE.domain"),

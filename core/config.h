@@ -11,6 +11,7 @@ struct config {
     char *gateway_listen;                               /* "127.0.0.1:8080"; "": not without TLS */
     char *gateway_tls_listen;                           /* "": not with TLS */
     char *gateway_tls_cert_file, *gateway_tls_key_file; /* "": a certificate of our own */
+    char *gateway_api_key_secret;                       /* "": none; "NAMESPACE/NAME" */
     char *models_dir;                                   /* "": data_dir/models */
     char *hf_cache_dir; /* "": $HF_HOME/hub or ~/.cache/huggingface/hub */
     char *domain;       /* "example.com": hosts are NAME.NAMESPACE.domain */

@@ -111,6 +111,10 @@ static enum errc settle_paths(struct config *c, struct error *err) {
         return err_field(err, ERR_INVALID, "servePortFirst",
                          "servePortFirst: %lld is above servePortLast (%lld)",
                          (long long)c->serve_port_first, (long long)c->serve_port_last);
+    const char *secret = c->gateway_api_key_secret, *slash = strchr(secret, '/');
+    if (*secret && (!slash || slash == secret || !slash[1] || strchr(slash + 1, '/')))
+        return err_field(err, ERR_INVALID, "gatewayApiKeySecret",
+                         "gatewayApiKeySecret: \"%.100s\" is not NAMESPACE/NAME", secret);
     if (c->host_user_first > c->host_user_last)
         return err_field(err, ERR_INVALID, "hostUserFirst",
                          "hostUserFirst: %lld is above hostUserLast (%lld)",

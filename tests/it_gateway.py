@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The gateway's front door: TLS with certificates that change."""
+"""The gateway's front door: TLS with certificates that change, API keys that do."""
 import http.client
 import json
 import os
@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import urllib.parse
 
-from harness import ROOT, SLOWNESS, Daemon, inference_service, run_tests
+from harness import ROOT, SLOWNESS, Daemon, inference_service, post, run_tests, wait_for
 
 
 def make_certificate(folder, name, kind):
@@ -105,5 +105,69 @@ def a_changed_certificate_is_shown_without_a_restart(program):
         assert f"gatewayTlsCertFile: {folder}/tls.crt: no such file" in told, told
 
 
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def api_keys_are_asked_for_change_and_stay_secret(program):
+    first, second, own, wrong = "sk-first-1f4c", "sk-second-9b02", "sk-own-77aa", "sk-wrong-0000"
+    with Daemon(program) as d:
+        demo = inference_service("demo", "embedded://demo-chat")
+        demo["metadata"]["annotations"] = {"inferd.io/api-key-secret": "demo-keys"}
+        strict = inference_service("strict", "embedded://demo-chat")
+        strict["metadata"]["annotations"] = {"inferd.io/api-key-secret": "demo-keys"}
+        strict["spec"]["predictor"]["model"]["args"] = ["--api-key", own]
+        d.apply(demo)
+        d.apply(strict)
+        d.wait_ready("demo")
+        d.wait_ready("strict")
+        body = {"model": "demo", "prompt": "Hi", "max_tokens": 1}
+
+        def ask(key, model="demo", path="/v1/completions"):
+            return post(d.gateway + path, {**body, "model": model}, headers=bearer(key))
+        status, answer, headers = ask(first)
+        assert status == 401 and "Secret default/demo-keys with its API keys does not exist" in \
+            answer["error"]["message"], answer
+        d.kubectl("create", "secret", "generic", "demo-keys", f"--from-literal=a={first}")
+        wait_for("the first key to be good", lambda: ask(first)[0] == 200)
+        for key, word in ((None, "did not provide"), (wrong, "Incorrect API key")):
+            status, answer, headers = ask(key)
+            error = answer["error"]
+            assert status == 401 and error["code"] == "invalid_api_key" and word in error["message"], answer
+            assert error["type"] == "invalid_request_error" and headers["WWW-Authenticate"] == "Bearer", answer
+            assert headers["X-Request-Id"] == error["request_id"], (headers, error)
+        status, answer, _ = ask(wrong, path="/v2/models/demo/generate")
+        assert status == 401 and isinstance(answer["error"], str), answer
+        print(d.run("node", ROOT / "tests/node/keys.mjs", f"{d.gateway}/v1", "demo", first, wrong).stdout, end="")
+        # To change a key: the new one beside the old one, then without it.
+        d.kubectl("patch", "secret", "demo-keys", "-p", json.dumps({"stringData": {"b": second}}))
+        wait_for("the second key to be good, too", lambda: ask(second)[0] == 200)
+        assert ask(first)[0] == 200
+        d.kubectl("patch", "secret", "demo-keys", "--type=json", "-p", '[{"op":"remove","path":"/data/a"}]')
+        wait_for("the first key to be bad", lambda: ask(first)[0] == 401)
+        assert ask(second)[0] == 200
+        # The replica of this one asks for a key itself, which clients need not know, but may.
+        for key in (second, own):
+            assert ask(key, "strict")[0] == 200, key
+        assert ask(first, "strict")[0] == 401
+        # Nobody is told a key.
+        metrics = d.run("curl", "-sS", d.gateway + "/metrics").stdout
+        events = d.kubectl("get", "events", "-A", "-o", "json").stdout
+        services = d.kubectl("get", "isvc", "demo", "-o", "json").stdout
+        for key in (first, second, wrong):
+            for where, text in (("log", d.log.read_text()), ("metrics", metrics), ("events", events),
+                                ("object", services)):
+                assert key not in text, f"a key is in the {where}"
+        assert own not in d.log.read_text() and own not in metrics and own not in events
+        code = 'inferd_gateway_requests_total{namespace="default",inferenceservice="demo",code="401"}'
+        assert code in metrics, metrics
+
+
+def a_bad_key_secret_is_refused_at_start(program):
+    told = refused_start(program, "--gateway-api-key-secret", "keys")
+    assert 'gatewayApiKeySecret: "keys" is not NAMESPACE/NAME' in told, told
+
+
 if __name__ == "__main__":
-    run_tests(tls_is_served_beside_plain_http_and_by_itself, a_changed_certificate_is_shown_without_a_restart)
+    run_tests(tls_is_served_beside_plain_http_and_by_itself, a_changed_certificate_is_shown_without_a_restart,
+              api_keys_are_asked_for_change_and_stay_secret, a_bad_key_secret_is_refused_at_start)

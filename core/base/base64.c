@@ -31,17 +31,17 @@ void base64url_append(struct buf *out, const void *data, size_t len) {
     append(out, data, len, url_safe, false);
 }
 
-bool base64url_decode(struct buf *out, const char *text) {
-    size_t len = strlen(text);
+/* len letters, without padding. */
+static bool decode(struct buf *out, const char *text, size_t len, const char *letters) {
     if (len % 4 == 1)
         return false;
     uint32_t bits = 0;
     int num_bits = 0;
     for (size_t i = 0; i < len; i++) {
-        const char *at = strchr(url_safe, text[i]);
+        const char *at = strchr(letters, text[i]);
         if (!at)
             return false;
-        bits = bits << 6 | (uint32_t)(at - url_safe);
+        bits = bits << 6 | (uint32_t)(at - letters);
         num_bits += 6;
         if (num_bits >= 8) {
             num_bits -= 8;
@@ -49,6 +49,15 @@ bool base64url_decode(struct buf *out, const char *text) {
         }
     }
     return true;
+}
+
+bool base64url_decode(struct buf *out, const char *text) {
+    return decode(out, text, strlen(text), url_safe);
+}
+
+bool base64_decode(struct buf *out, const char *text) {
+    size_t len = strlen(text);
+    return base64_check(text, len) && decode(out, text, strcspn(text, "="), standard);
 }
 
 bool base64_check(const char *text, size_t len) {

@@ -8,6 +8,8 @@ void base64_append(struct buf *out, const void *data, size_t len);    /* RFC 464
 void base64url_append(struct buf *out, const void *data, size_t len); /* section 5, no padding */
 /* Appends the decoded bytes; false when text is not base64url without padding. */
 bool base64url_decode(struct buf *out, const char *text);
+/* The same for the standard form, padded. */
+bool base64_decode(struct buf *out, const char *text);
 bool base64_check(const char *text, size_t len); /* standard form, padded */
 
 #endif

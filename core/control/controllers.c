@@ -179,6 +179,8 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
     case KIND_SECRET:
         if (token_secret_is(o))
             enqueue_object(w, kind, o);
+        else
+            w->traffic_stale = true; /* it may hold the API keys of a service */
         break;
     case KIND_CLUSTER_ROLE:
         cluster_role_changed(w);

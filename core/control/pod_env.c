@@ -4,37 +4,7 @@
 
 #include <stdio.h>
 
-static int base64_value(char c) {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Gives the decoded bytes as text; NULL when it is not base64. */
-static char *base64_decode(const char *text) {
-    size_t len = strlen(text), n = 0;
-    char *out = mem_alloc(len / 4 * 3 + 4);
-    uint32_t bits = 0;
-    int num_bits = 0;
-    for (const char *p = text; *p && *p != '='; p++) {
-        int v = base64_value(*p);
-        if (v < 0) {
-            free(out);
-            return NULL;
-        }
-        bits = bits << 6 | (uint32_t)v;
-        num_bits += 6;
-        if (num_bits >= 8) {
-            num_bits -= 8;
-            out[n++] = (char)(bits >> num_bits);
-        }
-    }
-    return out;
-}
+#include "core/base/base64.h"
 
 /* The data of a ConfigMap or Secret, or an error that names what is missing. */
 static enum errc open_source(struct world *w, enum kind kind, const char *ns, const json_t *ref,
@@ -53,7 +23,10 @@ static char *source_value(enum kind kind, const struct store_object *o, const ch
         o ? json_string_value(json_object_get(json_object_get(o->json, "data"), key)) : NULL;
     if (!text)
         return NULL;
-    return kind == KIND_SECRET ? base64_decode(text) : mem_strdup(text);
+    if (kind != KIND_SECRET)
+        return mem_strdup(text);
+    AUTO_BUF value = BUF_INIT;
+    return base64_decode(&value, text) ? buf_steal(&value) : NULL;
 }
 
 static void append(json_t *env, const char *name, const char *value) {

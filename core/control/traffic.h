@@ -5,6 +5,7 @@
 #ifndef CORE_CONTROL_TRAFFIC_H
 #define CORE_CONTROL_TRAFFIC_H
 
+#include "core/auth_keys.h"
 #include "core/base/mem.h"
 #include "core/control/traffic_load.h"
 
@@ -37,6 +38,9 @@ struct traffic_service {
     const char *const *hosts;  /* NULL-terminated: demo.default.DOMAIN, demo-predictor.default... */
     const char *const *models; /* NULL-terminated: served model names */
     const char *not_ready_reason; /* why there is no replica, for the 503's message; NULL: ready */
+    const struct auth_keys *keys; /* a request must bear one of them; NULL: anybody may ask */
+    const char *keys_fault;       /* why there is none to bear; NULL: no such reason */
+    const char *replica_key;      /* what replicas ask for themselves; NULL: the client's */
     struct traffic_turn *turn;    /* a reference; may be NULL where nothing is picked */
     struct traffic_revision *revisions;
     uint32_t num_revisions;

@@ -10,12 +10,14 @@
 
 #include <inttypes.h>
 
+#include "core/base/base64.h"
 #include "core/control/autoscale_plan.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/pod.h"
 #include "core/control/pod_status.h"
 #include "core/control/replicaset.h"
 #include "core/control/revision.h"
+#include "core/control/traffic_keys.h"
 #include "core/node/replica_command.h"
 
 enum { MODELS_MAX = 64, HOSTS_MAX = 8, WHOLE_PERCENT = 100 };
@@ -250,6 +252,11 @@ static void describe(struct builder *b, const struct traffic_service *s) {
                s->not_ready_reason ? s->not_ready_reason : "");
     for (const char *const *m = s->models; *m; m++)
         buf_printf(&b->text, "%s,", *m);
+    if (s->keys) {
+        buf_printf(&b->text, " keys=%s", s->keys_fault ? s->keys_fault : "");
+        for (uint32_t i = 0; i < s->keys->num; i++)
+            base64_append(&b->text, s->keys->digests[i], AUTH_KEY_DIGEST_BYTES);
+    }
     for (uint32_t i = 0; i < s->num_revisions; i++) {
         const struct traffic_revision *r = &s->revisions[i];
         buf_printf(&b->text, " %s=%u%%", r->name, r->percent);
@@ -270,6 +277,7 @@ static void add_service(struct builder *b, const json_t *isvc) {
     s->container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
     const struct traffic_service *was = traffic_find(b->before, s->ns, s->name);
     s->turn = was && was->turn ? traffic_turn_ref(was->turn) : traffic_turn_create();
+    traffic_keys_find(b->w, isvc, b->table->arena, s);
     add_replicas(b, isvc, s);
     if (!traffic_num_ready(s)) {
         s->not_ready_reason = why_not_ready(b, isvc);
