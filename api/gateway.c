@@ -8,11 +8,13 @@
 #include "api/openai_json.h"
 #include "api/relay.h"
 #include "api/route.h"
+#include "api/series_query.h"
 #include "core/base/clock.h"
 
 struct gateway {
     struct traffic *traffic;
     struct metrics *metrics;
+    struct series *series; /* NULL: none are kept */
     bool own_metrics;
     int64_t created_seconds; /* what /v1/models says of every model */
     struct relay *relay;
@@ -91,6 +93,8 @@ static void server_metadata(struct http_exchange *x) {
 static bool own_endpoint(const struct gateway *g, const struct traffic_table *table,
                          struct http_exchange *x) {
     const char *path = http_path(x);
+    if (g->series && series_query_serve(g->series, x))
+        return true;
     if (strcmp(http_method(x), "GET") != 0 && strcmp(http_method(x), "HEAD") != 0)
         return false;
     if (!strcmp(path, "/healthz") || !strcmp(path, "/livez"))
@@ -170,6 +174,7 @@ enum errc gateway_start(const struct gateway_options *opt, struct gateway **ret_
                         struct error *err) {
     AUTO(gateway) g = mem_alloc(sizeof(*g));
     g->traffic = opt->traffic;
+    g->series = opt->series;
     g->own_metrics = !opt->metrics;
     g->metrics = opt->metrics ? opt->metrics : metrics_create();
     g->created_seconds = clock_wall_ms() / 1000;

@@ -8,6 +8,7 @@
 #include "core/base/metrics.h"
 #include "core/control/traffic.h"
 #include "core/http.h"
+#include "core/series/series.h"
 
 struct gateway;
 
@@ -17,6 +18,7 @@ struct gateway_options {
     struct tls *tls;        /* needed for it; borrowed, like traffic and metrics, for the life */
     struct traffic *traffic;
     struct metrics *metrics; /* NULL: its own; shown at /metrics */
+    struct series *series;   /* asked at /api/v1/query (series_query.h); NULL: that is not there */
     int64_t queue_max;       /* requests held per service; 0: none is held */
     int64_t hold_ms;         /* how long each */
     int64_t hold_bytes_max;  /* their bodies, per service; 0: unbounded */

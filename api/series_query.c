@@ -86,8 +86,7 @@ static void reply_error(struct http_exchange *x, const struct error *err) {
 }
 
 static void reply_value(struct http_exchange *x, const struct promql_value *v, int64_t now_ms) {
-    json_t *doc =
-        json_pack("{s:s,s:o}", "status", "success", "data", promql_value_json(v, now_ms));
+    json_t *doc = json_pack("{s:s,s:o}", "status", "success", "data", promql_value_json(v, now_ms));
     http_reply_json(x, 200, doc);
     json_decref(doc);
 }

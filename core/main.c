@@ -247,6 +247,7 @@ static enum errc start_gateway(struct daemon *d, struct error *err) {
                                       .tls_listen = c->gateway_tls_listen,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
+                                      .series = d->series,
                                       .hold_bytes_max = c->gateway_hold_bytes_max,
                                       .queue_max = c->gateway_queue_max,
                                       .hold_ms = c->gateway_hold_seconds * 1000,

@@ -56,8 +56,8 @@ enum promql_type promql_type(const struct promql *q);
 MUST_CHECK enum errc promql_eval(const struct promql *q, struct series *s, int64_t now_ms,
                                  struct promql_value *ret, struct error *err);
 
-/* The expression at each instant from from_ms to to_ms, step_ms apart, as a matrix. ERR_INVALID also:
- * more than PROMQL_STEPS_MAX instants, or the expression is a range vector. */
+/* The expression at each instant from from_ms to to_ms, step_ms apart, as a matrix. ERR_INVALID
+ * also: more than PROMQL_STEPS_MAX instants, or the expression is a range vector. */
 MUST_CHECK enum errc promql_eval_range(const struct promql *q, struct series *s, int64_t from_ms,
                                        int64_t to_ms, int64_t step_ms, struct promql_value *ret,
                                        struct error *err);

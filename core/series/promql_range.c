@@ -65,8 +65,9 @@ enum errc promql_eval_range(const struct promql *q, struct series *s, int64_t fr
     enum errc rc = OK;
     *ret = (struct promql_value){.type = PROMQL_MATRIX};
     if (step_ms <= 0 || to_ms < from_ms)
-        return err_set(err, ERR_INVALID, "the step has to be above 0 and the end not before the "
-                                         "start");
+        return err_set(err, ERR_INVALID,
+                       "the step has to be above 0 and the end not before the "
+                       "start");
     if ((to_ms - from_ms) / step_ms >= PROMQL_STEPS_MAX)
         return err_set(err, ERR_INVALID, "more than %d steps: take a longer step or less time",
                        PROMQL_STEPS_MAX);
