@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "core/control/autoscale_plan.h"
+#include "core/control/isvc_autoscaler.h"
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
@@ -213,7 +214,7 @@ static enum errc admit_isvc(json_t *isvc, json_t *warnings, struct error *err) {
     if (json_is_object(first) && !object_str(first, "name"))
         json_object_set_new(first, "name", json_string(ISVC_CONTAINER_NAME));
     if (check_name(isvc, err) || check_replicas(isvc, err) || autoscale_check(isvc, err) ||
-        check_implementation(predictor, err))
+        isvc_autoscaler_check(isvc, err) || check_implementation(predictor, err))
         return err->code;
     isvc_fields_ignored(isvc, warnings);
     return OK;

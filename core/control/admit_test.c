@@ -110,7 +110,7 @@ static void fields_without_effect_are_told(void **state) {
     assert_int_equal(admit("inferenceservices", o, NULL, warnings, &err), OK);
     static const char *const parts[] = {"spec.transformer has no effect",
                                         "spec.explainer has no effect",
-                                        "scaleMetric",
+                                        "spec.predictor.minReplicas has no effect",
                                         "logger",
                                         "model.readinessProbe",
                                         "model.storage has",

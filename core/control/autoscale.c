@@ -242,7 +242,8 @@ static enum errc set_replicas(struct world *w, const struct store_object *deploy
 
 static void tell(struct world *w, const json_t *isvc, const struct autoscale_record *r,
                  int32_t current, const struct scale_decision *d) {
-    static const char *const rules[] = {"none", "inference", "knative"};
+    static const char *const rules[] = {
+        [AUTOSCALE_INFERENCE] = "inference", [AUTOSCALE_KNATIVE] = "knative"};
     bool changed = d->replicas != current;
     struct log_quoted q;
     if (changed) {
@@ -266,7 +267,7 @@ static void look_at(struct world *w, const struct traffic_table *table,
     struct autoscale_record *r = open_record(w->autoscale, ns, name);
     renew_plan(w, r, isvc);
     const struct traffic_service *s = traffic_find(table, ns, name);
-    if (r->plan.rule == AUTOSCALE_NONE) {
+    if (!autoscale_decides(r->plan.rule)) {
         if (s && s->turn)
             s->turn->load.waiting = false; /* nobody here starts it */
         return;                            /* and the record is swept away */

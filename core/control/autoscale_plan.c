@@ -5,11 +5,15 @@
  * target is scaleTarget (requests in flight per replica), else containerConcurrency, else
  * CONCURRENCY_DEFAULT, which is what an engine decodes together at little cost to each.
  *
- * serving.kserve.io/autoscalerClass none or external: somebody else sets the replicas. */
+ * serving.kserve.io/autoscalerClass none or external: somebody else sets the replicas. A metric of
+ * the CPU or of memory: an object of the service's own does (isvc_autoscaler.h). */
 #include "core/control/autoscale_plan.h"
 
+#include <ctype.h>
 #include <stddef.h>
 #include <stdio.h>
+
+#include "core/control/isvc_autoscaler.h"
 
 #define KNATIVE "autoscaling.knative.dev/"
 
@@ -40,8 +44,7 @@ static const struct row rows[] = {
     {"scale-to-zero-pod-retention-period", ROW_DURATION, 0, 86400, AT(pod_retention_ms), true},
 };
 
-/* An annotation of the predictor's pods comes before one of the service. */
-static const char *annotation(const json_t *isvc, const char *key) {
+const char *autoscale_annotation(const json_t *isvc, const char *key) {
     const json_t *own = object_at(isvc, "spec.predictor.annotations");
     const char *value = json_string_value(json_object_get(own, key));
     return value ? value : object_annotation(isvc, key);
@@ -49,7 +52,14 @@ static const char *annotation(const json_t *isvc, const char *key) {
 
 static const char *knative(const json_t *isvc, const char *name) {
     AUTO_FREE char *key = mem_printf(KNATIVE "%s", name);
-    return annotation(isvc, key);
+    const char *value = autoscale_annotation(isvc, key);
+    if (value || !strchr(name, '-'))
+        return value;
+    char *out = key + strlen(KNATIVE); /* the older spelling: minScale for min-scale */
+    for (const char *in = out; *in; in++)
+        *out++ = *in != '-' ? *in : (char)toupper((unsigned char)*++in);
+    *out = '\0';
+    return autoscale_annotation(isvc, key);
 }
 
 /* Go's "1m30s", in seconds. */
@@ -149,9 +159,9 @@ static bool read_annotations(const json_t *isvc, struct kpa_spec *spec) {
 }
 
 static bool is_set_by_others(const json_t *isvc) {
-    const char *class = annotation(isvc, "serving.kserve.io/autoscalerClass");
-    return says(annotation(isvc, "serving.kserve.io/stop"), "true") || says(class, "none") ||
-           says(class, "external");
+    const char *class = autoscale_annotation(isvc, "serving.kserve.io/autoscalerClass");
+    return says(autoscale_annotation(isvc, "serving.kserve.io/stop"), "true") ||
+           says(class, "none") || says(class, "external");
 }
 
 static void set_bounds(const json_t *isvc, struct autoscale_plan *p) {
@@ -194,8 +204,11 @@ void autoscale_plan(const json_t *isvc, const struct config *config, struct auto
                               : concurrency > 0 ? (double)concurrency
                                                 : CONCURRENCY_DEFAULT;
     set_bounds(isvc, &p);
+    bool object = isvc_autoscaler_asked(isvc);
+    if (object && p.min < 1)
+        p.min = 1; /* such an object does not go to zero */
     if (!is_set_by_others(isvc) && (p.min == 0 || p.max > p.min))
-        p.rule = asks ? AUTOSCALE_KNATIVE : AUTOSCALE_INFERENCE;
+        p.rule = object ? AUTOSCALE_OBJECT : asks ? AUTOSCALE_KNATIVE : AUTOSCALE_INFERENCE;
     *ret = p;
 }
 
@@ -217,8 +230,12 @@ bool autoscale_plan_equal(const struct autoscale_plan *a, const struct autoscale
            a->inference.idle_ms == b->inference.idle_ms;
 }
 
+bool autoscale_decides(enum autoscale_rule rule) {
+    return rule == AUTOSCALE_INFERENCE || rule == AUTOSCALE_KNATIVE;
+}
+
 bool autoscale_wakes(const json_t *isvc) {
     struct autoscale_plan p;
     autoscale_plan(isvc, NULL, &p);
-    return p.rule != AUTOSCALE_NONE && p.min == 0;
+    return autoscale_decides(p.rule) && p.min == 0;
 }

@@ -10,6 +10,7 @@
 
 enum autoscale_rule {
     AUTOSCALE_NONE,      /* as many as minReplicas says, or as somebody else sets */
+    AUTOSCALE_OBJECT,    /* a HorizontalPodAutoscaler of the service's own: isvc_autoscaler.h */
     AUTOSCALE_INFERENCE, /* inferd's own */
     AUTOSCALE_KNATIVE, /* asked for by an annotation of Knative's autoscaler, or by scaleMetric rps
                         */
@@ -27,6 +28,12 @@ struct autoscale_plan {
 void autoscale_plan(const json_t *isvc, const struct config *config, struct autoscale_plan *ret);
 
 bool autoscale_plan_equal(const struct autoscale_plan *a, const struct autoscale_plan *b);
+
+/* The decider for this rule is here, and not in an object. */
+bool autoscale_decides(enum autoscale_rule rule);
+
+/* An annotation of the predictor's pods comes before one of the service; NULL: neither has it. */
+const char *autoscale_annotation(const json_t *isvc, const char *key);
 
 /* No replica runs, and the next request starts one. */
 bool autoscale_wakes(const json_t *isvc);

@@ -3,6 +3,7 @@
 
 #include "core/control/autoscale_plan.h"
 #include "core/control/fixture_test.h"
+#include "core/control/isvc_autoscaler.h"
 
 static struct autoscale_plan plan_of(const char *text) {
     struct autoscale_plan plan;
@@ -35,6 +36,24 @@ static void fields_say_whether_and_how_a_service_scales(void **state) {
                    "\"autoscaling.knative.dev/initial-scale\":\"4\"",
                    ""),
          AUTOSCALE_INFERENCE, 2, 9, 4},
+        {PREDICTOR("\"maxReplicas\":4,\"scaleMetric\":\"cpu\""), AUTOSCALE_OBJECT, 1, 4, 1},
+        {PREDICTOR("\"minReplicas\":0,\"maxReplicas\":4,\"scaleMetric\":\"memory\""),
+         AUTOSCALE_OBJECT, 1, 4, 1},
+        {PREDICTOR("\"maxReplicas\":4,\"autoScaling\":{\"metrics\":[{\"type\":\"Resource\"}]}"),
+         AUTOSCALE_OBJECT, 1, 4, 1},
+        {PREDICTOR("\"maxReplicas\":4,\"autoScaling\":{\"metrics\":[{\"type\":\"External\"}]}"),
+         AUTOSCALE_INFERENCE, 1, 4, 1},
+        {PREDICTOR("\"maxReplicas\":1,\"scaleMetric\":\"cpu\""), AUTOSCALE_NONE, 1, 1, 1},
+        {ANNOTATED("\"serving.kserve.io/autoscalerClass\":\"hpa\"", "\"maxReplicas\":4"),
+         AUTOSCALE_OBJECT, 1, 4, 1},
+        {ANNOTATED("\"autoscaling.knative.dev/class\":\"hpa.autoscaling.knative.dev\","
+                   "\"autoscaling.knative.dev/maxScale\":\"3\"",
+                   ""),
+         AUTOSCALE_OBJECT, 1, 3, 1},
+        {ANNOTATED("\"autoscaling.knative.dev/minScale\":\"2\","
+                   "\"autoscaling.knative.dev/targetUtilizationPercentage\":\"50\"",
+                   "\"maxReplicas\":4"),
+         AUTOSCALE_KNATIVE, 2, 4, 2},
         {ANNOTATED("\"serving.kserve.io/autoscalerClass\":\"external\"", "\"maxReplicas\":4"),
          AUTOSCALE_NONE, 1, 4, 1},
         {ANNOTATED("\"serving.kserve.io/stop\":\"true\"", "\"minReplicas\":0"), AUTOSCALE_NONE, 0,
@@ -102,6 +121,79 @@ static void values_that_knative_refuses_are_refused(void **state) {
         print_message("  %s: %s\n", key, bad[i][1]);
         assert_int_equal(autoscale_check(isvc, &err), ERR_INVALID);
         assert_non_null(strstr(err.text, key));
+        json_decref(isvc);
+    }
+}
+
+/* ---- objects of the service's own ---- */
+
+static const char BY_CPU[] = "{\"metadata\":{\"name\":\"demo\"},\"spec\":{\"predictor\":{"
+                             "\"maxReplicas\":4,\"scaleMetric\":\"cpu\",\"scaleTarget\":60,"
+                             "\"model\":{\"modelFormat\":{\"name\":\"gguf\"},\"storageUri\":"
+                             "\"embedded://demo-chat\"}}}}";
+
+static void a_metric_of_pods_makes_an_object(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, BY_CPU);
+    fixture_pass(f);
+    json_t *hpa = fixture_get(f, KIND_HORIZONTAL_POD_AUTOSCALER, "demo-predictor");
+    json_t *isvc = fixture_get(f, KIND_INFERENCE_SERVICE, "demo");
+    assert_non_null(hpa);
+    assert_true(object_controlled_by(hpa, isvc));
+    assert_string_equal(object_str(hpa, "spec.scaleTargetRef.name"), "demo-predictor");
+    assert_int_equal(object_int(hpa, "spec.minReplicas", -1), 1);
+    assert_int_equal(object_int(hpa, "spec.maxReplicas", -1), 4);
+    assert_string_equal(object_str(hpa, "spec.metrics.0.resource.name"), "cpu");
+    assert_int_equal(object_int(hpa, "spec.metrics.0.resource.target.averageUtilization", -1), 60);
+    /* It is the one that scales: its own service does not stand in its way. */
+    const json_t *active = object_find_condition(hpa, "ScalingActive");
+    assert_string_equal(object_str(active, "reason"), "FailedGetResourceMetric");
+    json_decref(hpa);
+    json_decref(isvc);
+    fixture_patch(
+        f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.autoScaling",
+        "{\"metrics\":[{\"type\":\"Resource\",\"resource\":{\"name\":\"memory\",\"target\":{"
+        "\"type\":\"AverageValue\",\"averageValue\":\"1Gi\"}}}],\"behavior\":{\"scaleDown\":{"
+        "\"stabilizationWindowSeconds\":7}}}");
+    fixture_pass(f);
+    hpa = fixture_get(f, KIND_HORIZONTAL_POD_AUTOSCALER, "demo-predictor");
+    assert_string_equal(object_str(hpa, "spec.metrics.0.resource.target.averageValue"), "1Gi");
+    assert_int_equal(object_int(hpa, "spec.behavior.scaleDown.stabilizationWindowSeconds", -1), 7);
+    json_decref(hpa);
+    fixture_delete(f, KIND_HORIZONTAL_POD_AUTOSCALER, "demo-predictor", "Background", 0);
+    fixture_pass(f);
+    hpa = fixture_get(f, KIND_HORIZONTAL_POD_AUTOSCALER, "demo-predictor");
+    assert_non_null(hpa); /* it is made anew */
+    json_decref(hpa);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.autoScaling", "{}");
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.scaleMetric", "\"rps\"");
+    fixture_pass(f);
+    assert_null(fixture_get(f, KIND_HORIZONTAL_POD_AUTOSCALER, "demo-predictor"));
+}
+
+static void metrics_of_a_service_are_checked_by_its_own_field_names(void **state) {
+    static const struct {
+        const char *isvc, *text;
+    } rows[] = {
+        {PREDICTOR(
+             "\"autoScaling\":{\"metrics\":[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\","
+             "\"target\":{\"type\":\"Utilization\",\"averageUtilization\":0}}}]}"),
+         "spec.predictor.autoScaling.metrics[0].resource.target.averageUtilization: Invalid value: "
+         "0"},
+        {PREDICTOR("\"autoScaling\":{\"behavior\":{\"scaleUp\":{\"stabilizationWindowSeconds\":"
+                   "4000}}}"),
+         "spec.predictor.autoScaling.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: "
+         "4000"},
+        {ANNOTATED("\"serving.kserve.io/targetUtilizationPercentage\":\"much\"", ""),
+         "metadata.annotations[serving.kserve.io/targetUtilizationPercentage]: Invalid value: "
+         "\"much\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        json_t *isvc = fixture_json(rows[i].isvc);
+        assert_int_equal(isvc_autoscaler_check(isvc, &err), ERR_INVALID);
+        print_message("  %s\n", err.text);
+        assert_non_null(strstr(err.text, rows[i].text));
         json_decref(isvc);
     }
 }
@@ -242,6 +334,8 @@ int main(void) {
         cmocka_unit_test(knatives_annotations_are_read),
         cmocka_unit_test(values_that_knative_refuses_are_refused),
         cmocka_unit_test(reading_a_load_gives_its_integral),
+        cmocka_unit_test(metrics_of_a_service_are_checked_by_its_own_field_names),
+        WITH_FIXTURE(a_metric_of_pods_makes_an_object),
         WITH_FIXTURE(idle_goes_to_zero_and_a_request_brings_it_back),
         WITH_FIXTURE(load_is_followed_within_the_bounds),
         WITH_FIXTURE(scaled_to_zero_by_hand_switches_it_off),

@@ -33,6 +33,7 @@ struct fixture {
     struct traffic *traffic;
     struct device_reader
         *device_reader;      /* NULL, unless a test sets it and starts the daemon anew */
+    struct series *series;   /* likewise */
     struct usage *usage;     /* NULL, unless a test sets it and starts the daemon anew */
     const struct auth *auth; /* NULL, unless a test sets it and starts the daemon anew */
     struct config config;
@@ -227,6 +228,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
                    .self = f},
         .device_reader = f->device_reader,
         .usage = f->usage,
+        .series = f->series,
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

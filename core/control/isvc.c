@@ -1,4 +1,5 @@
-/* The InferenceService controller. It owns one Deployment and one Service, `NAME-predictor`.
+/* The InferenceService controller. It owns one Deployment and one Service, `NAME-predictor`, and a
+ * HorizontalPodAutoscaler of that name where its fields ask for one.
  *
  * What it wrote into the Deployment is noted there (two annotations): template and replicas are
  * written again only when the InferenceService asks for something else than last time. So `kubectl
@@ -14,6 +15,7 @@
 
 #include "core/control/autoscale_plan.h"
 #include "core/control/events.h"
+#include "core/control/isvc_autoscaler.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/isvc_status.h"
 #include "core/control/placement.h"
@@ -278,6 +280,8 @@ enum errc isvc_reconcile(struct world *w, const char *ns, const char *name, stru
     enum errc rc = OK;
     if (plan.template)
         rc = ensure_deployment(w, o->json, child, &plan, err);
+    if (plan.template && !rc)
+        rc = isvc_autoscaler_reconcile(w, o->json, child, err);
     if (plan.template && !rc)
         rc = ensure_service(w, o->json, child, err);
     if (rc == ERR_EXISTS || rc == ERR_FORBIDDEN) { /* waiting does not help: say it */

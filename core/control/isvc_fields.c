@@ -14,8 +14,6 @@ struct row {
 static const struct row rows[] = {
     {"spec.transformer", "transformers are not run yet; requests go straight to the predictor"},
     {"spec.explainer", "explainers are not run yet"},
-    {"spec.predictor.scaleMetricType", "a target is a number of requests per replica"},
-    {"spec.predictor.autoScaling", "only scaleMetric and scaleTarget are looked at yet"},
     {"spec.predictor.batcher",
      "requests are not batched by an agent; the engine batches by itself"},
     {"spec.predictor.logger", "payloads are not logged yet"},
@@ -74,10 +72,42 @@ static void check_annotations(const json_t *isvc, json_t *out) {
     if (mode && strcmp(mode, "RawDeployment") != 0 && strcmp(mode, "Standard") != 0)
         add(out, "metadata.annotations[serving.kserve.io/deploymentMode]",
             "every service is a Deployment here (Standard, formerly RawDeployment)");
-    if (scaler && strcmp(scaler, "none") != 0 && strcmp(scaler, "external") != 0)
+    if (scaler && strcmp(scaler, "none") != 0 && strcmp(scaler, "external") != 0 &&
+        strcmp(scaler, "hpa") != 0)
         add(out, "metadata.annotations[serving.kserve.io/autoscalerClass]",
-            "replicas follow the requests in flight; HorizontalPodAutoscaler and ScaledObject are "
-            "not made yet");
+            "replicas follow the requests in flight; a ScaledObject is not made");
+    if (object_annotation(isvc, "autoscaling.knative.dev/target-burst-capacity"))
+        add(out, "metadata.annotations[autoscaling.knative.dev/target-burst-capacity]",
+            "the gateway is always in the path of requests and holds them");
+}
+
+/* Metrics that are of no use where they stand. */
+static void check_metrics(const json_t *isvc, json_t *out) {
+    static const char metrics[] = "spec.predictor.autoScaling.metrics";
+    const char *metric = object_str(isvc, "spec.predictor.scaleMetric");
+    const char *type = object_str(isvc, "spec.predictor.scaleMetricType");
+    bool of_pods = metric && (!strcmp(metric, "cpu") || !strcmp(metric, "memory"));
+    const json_t *list = object_at(isvc, metrics);
+    size_t i;
+    json_t *m;
+    json_array_foreach (list, i, m) {
+        const char *kind = object_str(m, "type");
+        AUTO_FREE char *path = mem_printf("%s[%zu]", metrics, i);
+        if (kind && strcmp(kind, "Resource") != 0)
+            add(out, path,
+                "of these metrics only Resource scales yet; replicas follow the "
+                "requests in flight unless all are of that type");
+    }
+    if (metric && json_array_size(list))
+        add(out, "spec.predictor.scaleMetric", "autoScaling.metrics says what is looked at");
+    if (type && (!of_pods || strcmp(type, "Utilization") != 0))
+        add(out, "spec.predictor.scaleMetricType",
+            of_pods
+                ? "a target is a share of what the pods ask for; autoScaling.metrics has amounts"
+                : "a target is a number of requests per replica");
+    if (of_pods && !object_int(isvc, "spec.predictor.minReplicas", 1))
+        add(out, "spec.predictor.minReplicas",
+            "a service that scales by cpu or memory keeps one replica at least");
 }
 
 /* The predictor says itself that it is a process of this machine. */
@@ -100,9 +130,6 @@ void isvc_fields_ignored(const json_t *isvc, json_t *out) {
     check_rows(isvc, rows, ARRAY_LEN(rows), out);
     if (!says_host(isvc))
         check_rows(isvc, engine_rows, ARRAY_LEN(engine_rows), out);
-    const char *metric = object_str(predictor, "scaleMetric");
-    if (metric && strcmp(metric, "concurrency") != 0 && strcmp(metric, "rps") != 0)
-        add(out, "spec.predictor.scaleMetric", "replicas follow the requests in flight instead");
     const char *key;
     json_t *value;
     json_object_foreach ((json_t *)predictor, key, value) {
@@ -126,5 +153,6 @@ void isvc_fields_ignored(const json_t *isvc, json_t *out) {
         else
             add(out, path, "inferd runs one container per pod");
     }
+    check_metrics(isvc, out);
     check_annotations(isvc, out);
 }

@@ -13,6 +13,7 @@
 
 #include "core/base/clock.h"
 #include "core/control/labels.h"
+#include "core/control/pod_autoscaler_series.h"
 #include "core/node/replica_command.h"
 #include "core/quantity.h"
 
@@ -217,7 +218,7 @@ enum errc metric_read(const struct metric_scope *s, const struct metric_spec *m,
     case METRIC_SOURCE_PODS:
     case METRIC_SOURCE_OBJECT:
     case METRIC_SOURCE_EXTERNAL:
-        return err_set(err, ERR_UNAVAILABLE, "no series of metric %s", m->name);
+        return metric_read_series(s, m, ret_r, err);
     case METRIC_SOURCES:
         break;
     }

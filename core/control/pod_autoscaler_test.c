@@ -30,6 +30,7 @@ static int setup(void **state) {
     struct fixture *f = *state;
     fixture_end_daemon(f);
     f->usage = usage_create();
+    f->series = series_create(NULL);
     fixture_start_daemon(f);
     return rc;
 }
@@ -37,8 +38,10 @@ static int setup(void **state) {
 static int teardown(void **state) {
     struct fixture *f = *state;
     struct usage *usage = f->usage;
+    struct series *series = f->series;
     int rc = fixture_teardown(state);
     usage_destroy(usage);
+    series_destroy(series);
     return rc;
 }
 
@@ -176,6 +179,99 @@ static void the_greatest_of_several_metrics_counts(void **state) {
     assert_string_equal(object_str(hpa, "status.currentMetrics.1.resource.current.averageValue"),
                         "100663296");
     json_decref(hpa);
+}
+
+/* ---- metrics that are no container's ---- */
+
+static void put(struct series_source *source, struct fixture *f, const char *name, const char *ns,
+                const char *label, const char *value, double number) {
+    struct error err = ERROR_INIT;
+    const struct label labels[] = {{LABEL_NAME, name}, {"namespace", ns}, {label, value}};
+    assert_int_equal(series_put(source, labels, ARRAY_LEN(labels), f->wall_ms, number, &err), OK);
+}
+
+/* The pods of the Deployment, by name. */
+static uint32_t pod_names(struct fixture *f, char names[4][64]) {
+    AUTO_STORE_LIST pods = {0};
+    uint32_t num = 0;
+    store_list(f->store, "core/pods/default/", &pods);
+    for (size_t i = 0; i < pods.num_items && num < 4; i++)
+        snprintf(names[num++], sizeof(names[0]), "%s", object_name(pods.items[i]->json));
+    return num;
+}
+
+static void series_are_found_added_up_and_kept_apart(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *metric, *name, *current, *value;
+        int64_t replicas; /* from two */
+    } rows[] = {
+        {"{\"type\":\"External\",\"external\":{\"metric\":{\"name\":\"waiting\"},\"target\":{"
+         "\"type\":\"AverageValue\",\"averageValue\":\"4\"}}}",
+         "external metric waiting(nil)", "external.current.averageValue", "6750m", 4},
+        {"{\"type\":\"External\",\"external\":{\"metric\":{\"name\":\"waiting\",\"selector\":{"
+         "\"matchLabels\":{\"queue\":\"a\"}}},\"target\":{\"type\":\"Value\",\"value\":\"2\"}}}",
+         "external metric waiting(&LabelSelector{MatchLabels:map[string]string{queue: a,},"
+         "MatchExpressions:[]LabelSelectorRequirement{},})",
+         "external.current.value", "3", 3},
+        {"{\"type\":\"External\",\"external\":{\"metric\":{\"name\":\"waiting\",\"selector\":{"
+         "\"matchExpressions\":[{\"key\":\"queue\",\"operator\":\"In\",\"values\":[\"b.c\",\"z\"]},"
+         "{\"key\":\"gone\",\"operator\":\"DoesNotExist\"}]}},\"target\":{\"type\":\"Value\","
+         "\"value\":\"2\"}}}",
+         "external metric waiting(", "external.current.value", "10500m", 6},
+        {"{\"type\":\"Object\",\"object\":{\"metric\":{\"name\":\"asked\"},\"describedObject\":{"
+         "\"kind\":\"InferenceService\",\"name\":\"demo\"},\"target\":{\"type\":\"Value\","
+         "\"value\":\"4\"}}}",
+         "InferenceService metric asked", "object.current.value", "6", 3},
+        {"{\"type\":\"Pods\",\"pods\":{\"metric\":{\"name\":\"running\"},\"target\":{\"type\":"
+         "\"AverageValue\",\"averageValue\":\"2\"}}}",
+         "pods metric running", "pods.current.averageValue", "4", 4},
+    };
+    char names[4][64];
+    struct series_source *source = series_source_open(f->series);
+    start_web(f);
+    assert_int_equal(pod_names(f, names), 2);
+    put(source, f, "waiting", "default", "queue", "a", 3);
+    put(source, f, "waiting", "default", "queue", "b.c", 10.5);
+    put(source, f, "waiting", "other", "queue", "a", 1000); /* another namespace's */
+    put(source, f, "asked", "default", "inferenceservice", "demo", 6);
+    put(source, f, "asked", "default", "inferenceservice", "demo2", 600);
+    put(source, f, "running", "default", "pod", names[0], 5);
+    put(source, f, "running", "default", "pod", names[1], 3);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO_FREE char *hpa = mem_printf(HPA("\"metrics\":[%s]"), rows[i].metric);
+        print_message("  %s\n", rows[i].metric);
+        fixture_create(f, KIND_HORIZONTAL_POD_AUTOSCALER, hpa);
+        assert_int_equal(replicas(f), rows[i].replicas);
+        assert_told(f, "ScalingActive", "True", "ValidMetricFound", rows[i].name);
+        json_t *seen = fixture_get(f, KIND_HORIZONTAL_POD_AUTOSCALER, "web");
+        assert_string_equal(object_str(object_at(seen, "status.currentMetrics.0"), rows[i].current),
+                            rows[i].value);
+        json_decref(seen);
+        fixture_delete(f, KIND_HORIZONTAL_POD_AUTOSCALER, "web", "Background", 0);
+        fixture_patch(f, KIND_DEPLOYMENT, "web", "spec.replicas", "2");
+        fixture_pass(f);
+    }
+    series_source_close(source, f->wall_ms);
+}
+
+static void a_series_that_ended_scales_nothing(void **state) {
+    struct fixture *f = *state;
+    struct series_source *source = series_source_open(f->series);
+    start_web(f);
+    put(source, f, "waiting", "default", "queue", "a", 6);
+    fixture_create(f, KIND_HORIZONTAL_POD_AUTOSCALER,
+                   HPA("\"metrics\":[{\"type\":\"External\",\"external\":{\"metric\":{\"name\":"
+                       "\"waiting\"},\"target\":{\"type\":\"AverageValue\",\"averageValue\":"
+                       "\"2\"}}}],\"behavior\":{\"scaleDown\":{\"stabilizationWindowSeconds\":"
+                       "0}}"));
+    assert_int_equal(replicas(f), 3);
+    series_source_close(source, f->wall_ms + 1);
+    fixture_advance(f, 120 * 1000);
+    assert_int_equal(replicas(f), 3);
+    assert_told(f, "ScalingActive", "False", "FailedGetExternalMetric",
+                "unable to get external metric default/waiting/nil: no metrics returned from "
+                "external metrics API");
 }
 
 /* ---- not acting ---- */
@@ -368,6 +464,8 @@ int main(void) {
         WITH_USAGE(load_scales_up_and_its_end_down_again),
         WITH_USAGE(behavior_and_bounds_are_kept_to),
         WITH_USAGE(the_greatest_of_several_metrics_counts),
+        WITH_USAGE(series_are_found_added_up_and_kept_apart),
+        WITH_USAGE(a_series_that_ended_scales_nothing),
         WITH_USAGE(lost_metrics_scale_nothing),
         WITH_USAGE(a_metric_that_fails_keeps_the_others_from_going_down),
         WITH_USAGE(what_stands_in_the_way_is_told),

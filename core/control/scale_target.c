@@ -235,5 +235,5 @@ struct store_object *scale_target_service(struct world *w, const struct scale_ta
     if (!isvc || !object_controlled_by(o, isvc->json))
         return NULL;
     autoscale_plan(isvc->json, w->config, &plan);
-    return plan.rule == AUTOSCALE_NONE ? NULL : steal(isvc);
+    return autoscale_decides(plan.rule) ? steal(isvc) : NULL;
 }
