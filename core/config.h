@@ -13,9 +13,11 @@ struct config {
     char *gateway_tls_cert_file, *gateway_tls_key_file; /* "": a certificate of our own */
     char *gateway_api_key_secret;                       /* "": none; "NAMESPACE/NAME" */
     char *models_dir;                                   /* "": data_dir/models */
-    char *hf_cache_dir; /* "": $HF_HOME/hub or ~/.cache/huggingface/hub */
-    char *domain;       /* "example.com": hosts are NAME.NAMESPACE.domain */
-    char *node_name;    /* "": the host's name */
+    char *hf_cache_dir;            /* "": $HF_HOME/hub or ~/.cache/huggingface/hub */
+    char *model_store_dir;         /* "": data_dir/model-store */
+    int64_t model_store_bytes_max; /* 0: what the disk has */
+    char *domain;                  /* "example.com": hosts are NAME.NAMESPACE.domain */
+    char *node_name;               /* "": the host's name */
     char *log_level;
     char *tls_sans;               /* comma separated */
     char *token_auth_file;        /* "": none */

@@ -20,6 +20,7 @@
 #include "core/control/admission.h"
 #include "core/control/control.h"
 #include "core/http.h"
+#include "core/model/model_command.h"
 #include "core/node/usage.h"
 #include "core/node/orphans.h"
 #include "core/node/running.h"
@@ -483,6 +484,7 @@ static const struct command commands[] = {
     {"generate", generate_command, "continue a raw prompt"},
     {"tokenize", tokenize_command, "text on stdin to token ids, or back"},
     {"bench", bench_command, "measure how fast this machine runs a model"},
+    {"model", model_command, "the model store: add, ls, rm, verify"},
     {"kubeconfig", kubeconfig_command, "print a kubeconfig for kubectl"},
     {"version", version_command, "print the version"},
 };

@@ -15,8 +15,9 @@ MAY_INCLUDE = {
     "core": ["core/base"],
     "core/scale": ["core/base"],
     "core/series": ["core/base"],
+    "core/model": ["core/base", "core"],
     "core/node": ["core/base", "core"],
-    "core/control": ["core/base", "core", "core/scale", "core/series", "core/node"],
+    "core/control": ["core/base", "core", "core/scale", "core/series", "core/node", "core/model"],
     "kube-compat": ["core/base", "core", "core/node"],
     "engine/cpu": ["core/base"],
     "engine": ["core/base", "engine/cpu"],
@@ -34,11 +35,11 @@ BEHIND = {
     r"sqlite3\.h": r"core/store_\w+\.[ch]",
     r"yaml\.h": r"core/base/yaml\.c",
     r"mbedtls/.*": r"core/(tls|pki|auth|seal|websocket)\w*\.[ch]",
-    r"nettle/.*": r"core/tls_record\.[ch]",
+    r"nettle/.*": r"core/tls_record\.[ch]|core/model/digest\.c",
     r"pcre2\.h": r"(engine/tokenizer_regex|kube-compat/schema\w*|core/series/matcher)\.[ch]",
     r"utf8proc\.h": r"engine/\w+\.[ch]",
     r"dlfcn\.h": r"core/node/nvml\.c",
-    r"curl/.*": r"api/upstream\w*\.[ch]|core/control/(fetch|http_get)\.c|kube-compat/proxy_call\.c",
+    r"curl/.*": r"api/upstream\w*\.[ch]|core/control/(fetch|http_get)\.c|kube-compat/proxy_call\.c|core/model/model_http\.c",
 }
 
 BANNED = {

@@ -228,6 +228,16 @@ static enum errc set_socket(struct replica_command *c, const json_t *pod, const 
                    sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 }
 
+static enum errc find_model(struct replica_command *c, const struct replica_command_options *opt,
+                            struct error *err) {
+    AUTO_FREE char *found = NULL;
+    enum errc rc = model_path_resolve(c->model_reference, &opt->models, &c->model_path, err);
+    if (!rc || !opt->find_model)
+        return rc;
+    rc = opt->find_model(opt->user, c->model_reference, &found, err);
+    return rc ? rc : model_path_resolve(found, &opt->models, &c->model_path, err);
+}
+
 static enum errc build(const json_t *pod, const json_t *container, const struct words *w,
                        size_t skip, const struct replica_command_options *opt,
                        struct replica_command *c, struct error *err) {
@@ -242,7 +252,7 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
                            "spec.containers[0].args: no --model and no storageUri");
     }
     if (!rc)
-        rc = model_path_resolve(c->model_reference, &opt->models, &c->model_path, err);
+        rc = find_model(c, opt, err);
     if (!rc)
         rc = set_socket(c, pod, opt->run_dir, err);
     if (!rc) {

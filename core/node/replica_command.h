@@ -37,6 +37,10 @@ struct replica_command_options {
     const char *program; /* path of inferd */
     const char *run_dir; /* the socket's directory */
     struct model_path_options models;
+    /* Asked for a model that is at none of these places, *err says which; gives its path, or sets
+     * *err anew. NULL: nobody is asked. */
+    enum errc (*find_model)(void *user, const char *reference, char **ret_path, struct error *err);
+    void *user;
     /* Which container, with its place for messages; NULL: the first, "spec.containers[0]". */
     const json_t *container;
     const char *path;
