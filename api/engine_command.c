@@ -19,6 +19,7 @@
 #include "core/base/engine_args.h"
 #include "core/base/log.h"
 #include "core/base/model_path.h"
+#include "engine/weights_share.h"
 
 enum {
     DRAIN_MS_MAX = 30000,
@@ -31,6 +32,7 @@ struct replica {
     struct engine_args args;
     char *path;
     struct model *model;
+    struct weights_share *share; /* NULL: none */
     struct chat_template *chat_template;
     struct engine *engine;
     struct engine_metrics *metrics;
@@ -111,7 +113,8 @@ static enum errc start_engine(struct replica *r, struct error *err) {
                                  .num_threads = a->num_threads,
                                  .disable_prefix_caching = a->disable_prefix_caching,
                                  .reference = a->reference,
-                                 .seed = a->seed};
+                                 .seed = a->seed,
+                                 .share = r->share};
     enum errc rc = engine_create(r->model, &opt, &r->engine, err);
     return rc ? err_wrap(err, "start engine") : OK;
 }
@@ -166,6 +169,7 @@ static void stop(struct replica *r) {
     http_server_stop(r->http); /* completions learn that their clients are gone */
     completion_service_stop(r->completions);
     engine_destroy(r->engine);
+    weights_share_close(r->share);
     engine_metrics_destroy(r->metrics);
     chat_template_destroy(r->chat_template);
     model_close(r->model);
@@ -229,6 +233,7 @@ int engine_command(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    r.share = weights_share_inherited();
     bool bad_usage = engine_args_parse((const char *const *)argv + 1, &r.args, &err) != OK;
     if (bad_usage || start(&r, &err)) {
         tell_failure(&err);

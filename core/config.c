@@ -96,6 +96,8 @@ static const struct key keys[] = {
         "how often a HorizontalPodAutoscaler looks at its target"),
     INT(metrics_interval_seconds, "metricsIntervalSeconds", 15, 1, 3600,
         "how often what containers use is measured"),
+    INT(parked_models_bytes_max, "parkedModelsBytesMax", 0, 0, 17592186044416,
+        "memory for weights that no replica uses, so that waking costs no load; 0: none is kept"),
     INT(body_bytes_max, "bodyBytesMax", 16777216, 1024, 1073741824, "request body at the gateway"),
     INT(log_file_bytes_max, "logFileBytesMax", 10485760, 4096, 1073741824,
         "a container's log file rotates at this size"),

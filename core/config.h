@@ -43,6 +43,7 @@ struct config {
     int64_t scale_to_zero_grace_seconds; /* the same in Knative's rule, behind its window */
     int64_t hpa_sync_seconds;            /* between two looks of a HorizontalPodAutoscaler */
     int64_t metrics_interval_seconds;    /* between two looks at what containers use */
+    int64_t parked_models_bytes_max;     /* packed weights kept after their last replica */
     int64_t body_bytes_max;              /* gateway and API request bodies */
     int64_t log_file_bytes_max;          /* per container log file before it rotates */
     int64_t log_files_max;

@@ -309,6 +309,7 @@ static enum errc create_parts(struct engine *e, const struct engine_options *opt
         .seq_len_max = l->max_model_len,
         .num_threads = opt->num_threads,
         .reference = opt->reference,
+        .share = opt->share,
     };
     enum errc rc;
     if ((rc = kv_cache_create(&kv, &e->kv, err)) ||

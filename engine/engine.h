@@ -9,6 +9,7 @@
 
 struct engine;
 struct model;
+struct weights_share;
 
 struct engine_options {
     uint32_t max_model_len;          /* 0: the model's context_length */
@@ -21,8 +22,9 @@ struct engine_options {
                                         the memory that is free; at least one must fit */
     uint32_t num_threads;            /* 0: all that this process may use */
     bool disable_prefix_caching;
-    bool reference; /* exact F32 path */
-    uint64_t seed;  /* for requests that bring none */
+    bool reference;              /* exact F32 path */
+    uint64_t seed;               /* for requests that bring none */
+    struct weights_share *share; /* borrowed for the engine's life; NULL: weights of its own */
 };
 
 enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_LOGIT_BIAS_MAX = 300, ENGINE_STOP_IDS_MAX = 16 };

@@ -425,6 +425,10 @@ void gguf_close(struct gguf *g) {
     free(g);
 }
 
+const struct file_map *gguf_file(const struct gguf *g) {
+    return g->map.data ? &g->map : NULL;
+}
+
 const char *gguf_path(const struct gguf *g) {
     return g->path;
 }

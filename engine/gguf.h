@@ -9,6 +9,7 @@
 
 #include "core/base/mem.h"
 
+struct file_map;
 struct gguf;
 
 enum {
@@ -53,6 +54,8 @@ MUST_CHECK enum errc gguf_open_memory(const char *name, const void *data, size_t
 void gguf_close(struct gguf *g);
 DEFINE_AUTO(gguf, gguf_close)
 
+/* The file; NULL: the bytes were borrowed. */
+const struct file_map *gguf_file(const struct gguf *g);
 const char *gguf_path(const struct gguf *g); /* for messages */
 
 /* Metadata. ERR_NOT_FOUND: no such key; ERR_INVALID: another type, or a value out of range. */

@@ -3,9 +3,12 @@
  * as the model. */
 #include "engine/model.h"
 
+#include <inttypes.h>
 #include <sys/stat.h>
 
+#include "core/base/buf.h"
 #include "engine/embedded.h"
+#include "engine/file_map.h"
 #include "engine/gguf.h"
 #include "engine/gguf_config.h"
 #include "engine/hf_config.h"
@@ -95,6 +98,40 @@ enum errc model_open_tokenizer(const char *path, struct tokenizer **ret_tk, stru
     if (open_gguf_file(path, &g, err))
         return err->code;
     return tokenizer_from_gguf(g, ret_tk, err);
+}
+
+/* The files of the weights; none of a model in this program. */
+static const struct file_map *weights_files(const struct model *m, uint32_t *ret_num) {
+    if (m->safetensors)
+        return safetensors_files(m->safetensors, ret_num);
+    const struct file_map *file = gguf_file(m->gguf);
+    *ret_num = file ? 1 : 0;
+    return file;
+}
+
+void model_identify(const struct model *m, struct buf *out) {
+    uint32_t num;
+    const struct file_map *files = weights_files(m, &num);
+    if (!num)
+        buf_printf(out, "model %s\n", gguf_path(m->gguf));
+    for (uint32_t i = 0; i < num; i++) {
+        const struct file_identity *id = &files[i].identity;
+        buf_printf(out,
+                   "file %s device=%" PRIu64 " inode=%" PRIu64 " bytes=%" PRIu64
+                   " modified=%" PRId64 " changed=%" PRId64 "\n",
+                   files[i].path, id->device, id->inode, id->bytes, id->modified_ns,
+                   id->changed_ns);
+    }
+}
+
+bool model_is_settled(const struct model *m, int64_t wall_ms) {
+    uint32_t num;
+    const struct file_map *files = weights_files(m, &num);
+    for (uint32_t i = 0; i < num; i++) {
+        if (!file_map_is_settled(&files[i], wall_ms))
+            return false;
+    }
+    return true;
 }
 
 const struct model_config *model_config(const struct model *m) {

@@ -6,6 +6,7 @@
 
 #include "core/base/mem.h"
 
+struct buf;
 struct model;
 struct tokenizer;
 
@@ -43,6 +44,12 @@ MUST_CHECK enum errc model_open_tokenizer(const char *path, struct tokenizer **r
 
 const struct model_config *model_config(const struct model *m);
 const struct tokenizer *model_tokenizer(const struct model *m);
+
+/* Appends what names the bytes of the weights: the path of each file, its device, inode, size and
+ * times; of a model in this program only the path. Two models with the same text are the same. */
+void model_identify(const struct model *m, struct buf *out);
+/* Whether that still holds (file_map_is_settled() of every file). */
+bool model_is_settled(const struct model *m, int64_t wall_ms);
 
 /* Sampling defaults from generation_config.json; absent ones are negative. */
 struct model_generation {

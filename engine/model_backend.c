@@ -1,8 +1,10 @@
 /* The engine on a real model: a runner behind the engine's backend. */
 #include "engine/engine_backend.h"
 
+#include "engine/cpu/kernels.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
+#include "engine/weights_share.h"
 
 struct model_backend {
     const struct model *model;
@@ -36,6 +38,15 @@ static void close_runner(void *ctx) {
     free(mb);
 }
 
+/* Memory that weights will take: none when somebody has them already. */
+static uint64_t ask_for_weights(const struct model *m, const struct engine_options *opt) {
+    uint64_t bytes = runner_model_bytes(m);
+    if (!opt->share || opt->reference || !bytes)
+        return bytes;
+    weights_share_ask(opt->share, m, cpu_kernels_best()->name, bytes);
+    return weights_share_found(opt->share) ? 0 : bytes;
+}
+
 enum errc engine_create(const struct model *m, const struct engine_options *opt,
                         struct engine **ret_e, struct error *err) {
     struct model_backend *mb = mem_alloc(sizeof(*mb));
@@ -43,7 +54,7 @@ enum errc engine_create(const struct model *m, const struct engine_options *opt,
     struct engine_backend be = {
         .vocab_size = model_config(m)->vocab_size,
         .context_length = model_config(m)->context_length,
-        .weights_bytes = runner_model_bytes(m),
+        .weights_bytes = ask_for_weights(m, opt),
         .kv_block_bytes = kv_block_bytes,
         .is_eog = is_eog,
         .open = open_runner,

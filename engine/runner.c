@@ -216,13 +216,21 @@ static enum errc map_workspace(struct runner *r, struct error *err) {
         return err->code;
     madvise(r->workspace.data, r->workspace.bytes, MADV_HUGEPAGE); /* the KV cache fills slowly */
     carve(r, r->workspace.data);
-    if (r->placed.memory &&
+    if (r->placed.bytes &&
         region_map(&r->rounded,
                    packed_activations_bytes(r->opt.num_tokens_max, max_cols(c)) / sizeof(float),
                    "workspace", err))
         return err->code;
     r->row_seq = mem_try_alloc(r->opt.num_tokens_max * sizeof(*r->row_seq));
     return r->row_seq ? OK : err_set(err, ERR_EXHAUSTED, "no memory for the workspace");
+}
+
+static enum errc place_weights(struct runner *r, struct error *err) {
+    const struct runner_weights_source source = {.weights = r->weights,
+                                                 .num_layers = r->config->num_layers,
+                                                 .kernels = r->kernels,
+                                                 .share = r->opt.share};
+    return runner_weights_init(&r->placed, &source, r->pool, err);
 }
 
 enum errc runner_create(const struct model *m, const struct runner_options *opt,
@@ -235,9 +243,7 @@ enum errc runner_create(const struct model *m, const struct runner_options *opt,
     if (check_options(r->config, opt, err) ||
         thread_pool_create(opt->num_threads ? opt->num_threads : thread_pool_num_cpus(), &r->pool,
                            err) ||
-        runner_weights_init(&r->placed, r->weights, r->config->num_layers, r->kernels, r->pool,
-                            err) ||
-        map_kv(r, err) || map_workspace(r, err))
+        place_weights(r, err) || map_kv(r, err) || map_workspace(r, err))
         return err->code;
     log_info("running on the CPU", "kernels=%s processor=\"%s\" threads=%u", r->kernels->name,
              cpu_features_name(), thread_pool_num_threads(r->pool));

@@ -12,6 +12,7 @@
 
 struct model;
 struct runner;
+struct weights_share;
 
 struct runner_options {
     uint32_t num_blocks;     /* KV blocks */
@@ -22,6 +23,7 @@ struct runner_options {
     uint32_t seq_len_max;    /* longest context (max_model_len) */
     uint32_t num_threads;    /* CPU threads incl. the caller's; 0: all that this process may use */
     bool reference;          /* exact F32 throughout: slower, for checks (--dtype float32) */
+    struct weights_share *share; /* borrowed for the runner's life; NULL: none */
 };
 
 struct runner_batch {

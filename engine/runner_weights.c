@@ -1,5 +1,5 @@
-/* Packing at load. One matrix at a time, its strips shared out over the pool; then its mapped pages
- * go, so that memory peaks at one copy and one matrix. */
+/* Packing at load, unless another replica has done it. One matrix at a time, its strips shared out
+ * over the pool; then its mapped pages go, so that memory peaks at one copy and one matrix. */
 #include "engine/runner_weights.h"
 
 #include <inttypes.h>
@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/cpu/packed.h"
+#include "engine/weights_share.h"
 
 enum { MATRICES_PER_LAYER = 7, MATRIX_ALIGN = 64 };
 
@@ -60,42 +61,73 @@ static void let_go(const struct matrix *m) {
         madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
-/* Packs m into *at, which moves on. */
-static void pack(struct matrix *m, struct thread_pool *pool, uint8_t **at) {
-    uint64_t bytes = aligned_bytes(m);
-    if (!bytes)
-        return;
-    struct packing p = {.m = m, .out = *at};
+static void pack(const struct matrix *m, struct thread_pool *pool, uint8_t *out) {
+    struct packing p = {.m = m, .out = out};
     thread_pool_run(pool, pack_strip, &p, (m->rows + PACKED_ROWS - 1) / PACKED_ROWS);
-    m->packed = *at;
-    *at += bytes;
     let_go(m);
 }
 
-enum errc runner_weights_init(struct runner_weights *out, const struct weights *w,
-                              uint32_t num_layers, const struct cpu_kernels *kernels,
-                              struct thread_pool *pool, struct error *err) {
+/* Where the packed copies are, and whether they have to be made first. */
+struct place {
+    const uint8_t *at;
+    uint8_t *out; /* the same, to be filled; NULL: it is */
+};
+
+static void place_matrix(struct matrix *m, struct thread_pool *pool, struct place *p) {
+    uint64_t bytes = aligned_bytes(m);
+    if (!bytes)
+        return;
+    if (p->out) {
+        pack(m, pool, p->out);
+        p->out += bytes;
+    }
+    m->packed = p->at;
+    p->at += bytes;
+}
+
+static void place_all(struct runner_weights *rw, uint32_t num_layers, struct thread_pool *pool,
+                      struct place p) {
+    for (uint32_t i = 0; i < num_layers; i++) {
+        struct matrix *matrices[MATRICES_PER_LAYER];
+        layer_matrices(&rw->layers[i], matrices);
+        for (size_t j = 0; j < ARRAY_LEN(matrices); j++)
+            place_matrix(matrices[j], pool, &p);
+    }
+    place_matrix(&rw->head, pool, &p);
+}
+
+static enum errc take_memory(struct runner_weights *rw, struct error *err) {
+    void *p = mmap(NULL, rw->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return err_set(err, ERR_EXHAUSTED, "no memory for the weights: %" PRIu64 " MB wanted",
+                       (uint64_t)rw->bytes >> 20);
+    madvise(p, rw->bytes, MADV_HUGEPAGE);
+    rw->memory = p;
+    return OK;
+}
+
+enum errc runner_weights_init(struct runner_weights *out,
+                              const struct runner_weights_source *source, struct thread_pool *pool,
+                              struct error *err) {
+    const struct weights *w = source->weights;
+    uint32_t num_layers = source->num_layers;
     *out = (struct runner_weights){.head = w->head};
-    out->bytes = runner_weights_bytes(w, num_layers, kernels);
+    out->bytes = runner_weights_bytes(w, num_layers, source->kernels);
     out->layers = mem_array(num_layers, sizeof(*out->layers));
     memcpy(out->layers, w->layers, num_layers * sizeof(*out->layers));
     if (!out->bytes)
         return OK;
-    void *p = mmap(NULL, out->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return err_set(err, ERR_EXHAUSTED, "no memory for the weights: %" PRIu64 " MB wanted",
-                       (uint64_t)out->bytes >> 20);
-    madvise(p, out->bytes, MADV_HUGEPAGE);
-    out->memory = p;
-    uint8_t *at = p;
-    for (uint32_t i = 0; i < num_layers; i++) {
-        struct matrix *matrices[MATRICES_PER_LAYER];
-        layer_matrices(&out->layers[i], matrices);
-        for (size_t j = 0; j < ARRAY_LEN(matrices); j++)
-            pack(matrices[j], pool, &at);
-    }
-    pack(&out->head, pool, &at);
-    return OK;
+    struct weights_share *share = source->share;
+    struct place p = {.at = share ? weights_share_found(share) : NULL};
+    if (share && !p.at)
+        p.at = p.out = weights_share_begin(share);
+    bool shared = p.at != NULL;
+    if (!shared && take_memory(out, err))
+        return err->code;
+    if (!shared)
+        p.at = p.out = out->memory;
+    place_all(out, num_layers, pool, p);
+    return shared && p.out ? weights_share_finish(share, err) : OK;
 }
 
 void runner_weights_deinit(struct runner_weights *rw) {

@@ -312,3 +312,8 @@ void safetensors_close(struct safetensors *st) {
 struct tensor_source *safetensors_tensors(struct safetensors *st) {
     return &st->source;
 }
+
+const struct file_map *safetensors_files(const struct safetensors *st, uint32_t *ret_num) {
+    *ret_num = st->num_shards;
+    return st->shards;
+}

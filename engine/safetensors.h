@@ -7,6 +7,7 @@
 
 #include "core/base/mem.h"
 
+struct file_map;
 struct safetensors;
 struct tensor_source;
 
@@ -29,5 +30,7 @@ DEFINE_AUTO(safetensors, safetensors_close)
 
 /* All tensors, by name. Borrowed until close; whoever binds them marks them used. */
 struct tensor_source *safetensors_tensors(struct safetensors *st);
+/* The files, in the order in which they were opened. */
+const struct file_map *safetensors_files(const struct safetensors *st, uint32_t *ret_num);
 
 #endif

@@ -47,7 +47,7 @@ def metric(d, name):
     connection = connect(d)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{"))
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(name + "[{ ]", line))
 
 
 def send(d, body, request_id):
@@ -148,6 +148,36 @@ def bodies_are_bounded_as_well(program):
         assert first.getresponse().status == 200
 
 
+def a_parked_model_is_woken_and_shared(program):
+    """Weights that were packed once are there for the replica after, and for all others."""
+    with Daemon(program, *IDLE, "--parked-models-bytes-max", "100000000") as d:
+        d.apply(manifest())
+        d.wait_ready("demo")
+        status, before, _ = ask(d, max_tokens=8)
+        assert status == 200, before
+        loads = "inferd_parked_model_loads_total"
+        if not metric(d, loads):
+            print("  nothing is packed on this processor, so nothing is parked")
+            return
+        wait_asleep(d)
+        wait_for("the model to be parked", lambda: metric(d, "inferd_parked_models") == 1)
+        parked = metric(d, "inferd_parked_models_bytes")
+        assert 1e6 < parked < 1e8, parked
+        status, after, _ = ask(d, max_tokens=8)
+        assert status == 200 and after["choices"] == before["choices"], (before, after)
+        assert metric(d, "inferd_parked_model_wakes_total") == 1
+
+        pair = inference_service("pair", "embedded://demo-chat", minReplicas=2, maxReplicas=2)
+        d.apply(pair)
+        d.wait_ready("pair")
+        ready = lambda: d.get("deployment", "pair-predictor")["status"].get("readyReplicas", 0) == 2
+        wait_for("two replicas", ready)
+        assert metric(d, "inferd_parked_model_wakes_total") >= 3
+        assert metric(d, loads) == 1
+        assert metric(d, "inferd_shared_models_bytes") == parked
+        d.kubectl("delete", "inferenceservice", "pair")
+
+
 if __name__ == "__main__":
     run_tests(goes_to_zero_and_comes_back_on_a_request, a_hundred_held_requests_go_through_in_order,
-              bodies_are_bounded_as_well)
+              bodies_are_bounded_as_well, a_parked_model_is_woken_and_shared)

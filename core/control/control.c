@@ -19,11 +19,13 @@
 #include "core/control/series_feed.h"
 #include "core/control/world.h"
 #include "core/node/device_reader.h"
+#include "core/node/park.h"
 
 enum { PATH_BYTES_MAX = 4096 };
 
 struct control {
     struct controllers *controllers;
+    struct park *park;
     struct supervisor *supervisor;
     struct device_reader *device_reader;
     struct series_feed *feed; /* NULL: no metrics are kept */
@@ -131,12 +133,17 @@ static bool pod_is_there(void *user, const char *ns, const char *pod, const char
 
 static enum errc start(struct control *c, const struct control_options *opt, struct error *err) {
     const struct config *config = opt->config;
+    const struct park_options park = {.budget_bytes = (uint64_t)config->parked_models_bytes_max,
+                                      .metrics = opt->metrics};
+    if (park_create(&park, &c->park, err))
+        return err->code;
     struct supervisor_options sup = {.run_dir = c->run_dir,
                                      .homes_dir = config->host_pods_dir,
                                      .podlog = opt->podlog,
                                      .usage = opt->usage,
                                      .usage_interval_ms = config->metrics_interval_seconds * 1000,
                                      .running = opt->running,
+                                     .park = c->park,
                                      .on_change = replica_changed,
                                      .user = c};
     if (opt->podlog)
@@ -212,6 +219,7 @@ void control_stop(struct control *c) {
         traffic_on_ask(c->traffic, NULL, NULL);
     supervisor_destroy(c->supervisor, 0);
     series_feed_destroy(c->feed); /* answers what controllers asked, before they go */
+    park_destroy(c->park);
     controllers_destroy(c->controllers);
     device_reader_close(c->device_reader);
     if (c->wake_fd >= 0)

@@ -136,6 +136,7 @@ static enum errc start_process(struct world *w, const json_t *pod, const struct 
         .work_dir = c->command.work_dir,
         .probes = any ? &probes : NULL,
         .memory_bytes_max = c->command.host ? memory_limit(pod_container_spec(pod, c)) : 0,
+        .shares_weights = !c->command.host,
         .grace_ms = pod_grace_ms(pod),
         .serve_port = c->serving.port,
     };

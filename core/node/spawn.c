@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/park_message.h"
+
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
@@ -84,6 +86,8 @@ static _Noreturn void run_child(const struct child *c) {
     if (p->work_dir && chdir(p->work_dir))
         fail(c, STEP_FOLDER);
     syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+    if (p->inherited_fd)
+        fcntl(p->inherited_fd, F_SETFD, 0);
     execve(p->argv[0], (char *const *)p->argv, p->env);
     fail(c, STEP_EXEC);
 }
@@ -254,19 +258,29 @@ enum errc spawn_child(const struct spawn_plan *plan, int32_t *ret_pid, int *ret_
     return rc;
 }
 
-enum errc spawn_process(const struct replica_spec *spec, const char *termination_log,
+/* Appends to a list that has room for it. */
+static void name_park_fd(char **env, int park_fd) {
+    while (*env)
+        env++;
+    *env = mem_printf("%s=%d", PARK_FD_ENV, park_fd);
+}
+
+enum errc spawn_process(const struct replica_spec *spec, const char *termination_log, int park_fd,
                         struct spawned *ret_child, struct error *err) {
     struct pipes p;
     enum errc rc = open_pipes(&p, err);
     if (rc)
         return rc;
     char **env = spawn_env(spec, termination_log);
+    if (park_fd)
+        name_park_fd(env, park_fd);
     struct spawn_plan plan = {.argv = spec->argv,
                               .env = env,
                               .stdin_fd = p.in,
                               .stdout_fd = p.out[1],
                               .stderr_fd = p.error[1],
                               .open_files_max = spec->open_files_max,
+                              .inherited_fd = park_fd,
                               .user = spec->user,
                               .work_dir = spec->work_dir ? spec->work_dir : spec->home_dir};
     unlink(termination_log);

@@ -21,6 +21,7 @@ struct spawn_plan {
     int stdin_fd, stdout_fd, stderr_fd;
     bool terminal; /* stdin_fd is one: it becomes the controlling terminal of an own session */
     int64_t open_files_max;
+    int inherited_fd;     /* stays open under its number; 0: none but the three above */
     uint32_t user;        /* 0: stays who it is */
     const char *work_dir; /* NULL: stays where it is */
 };
@@ -40,8 +41,9 @@ char *spawn_find_program(const char *path, const char *name);
 
 /* Starts spec->argv in its own process group with no-new-privs, rlimits, a parent-death signal, a
  * minimal environment plus spec->env and INFERD_TERMINATION_LOG (for the daemon's own user only).
- * An exec that fails is an error here, not an exit code later. */
+ * park_fd: a descriptor for parked models (core/base/park_message.h), borrowed for the call; 0:
+ * none. An exec that fails is an error here, not an exit code later. */
 MUST_CHECK enum errc spawn_process(const struct replica_spec *spec, const char *termination_log,
-                                   struct spawned *ret_child, struct error *err);
+                                   int park_fd, struct spawned *ret_child, struct error *err);
 
 #endif

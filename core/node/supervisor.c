@@ -30,6 +30,7 @@
 #include "core/base/log.h"
 #include "core/node/host_user.h"
 #include "core/node/orphans.h"
+#include "core/node/park.h"
 #include "core/node/probe.h"
 #include "core/node/prober.h"
 #include "core/node/running.h"
@@ -89,6 +90,7 @@ struct supervisor {
     int64_t sample_due_ms; /* monotonic */
     int64_t memory_due_ms; /* likewise, of the next look at limits */
     struct running_table *running;
+    struct park *park; /* NULL: nothing is shared */
     struct prober *prober;
     int news_fd;         /* an eventfd: the prober has news */
     int socket_fd;       /* sockets that appear in run_dir; -1: nobody tells */
@@ -172,6 +174,7 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     s->usage = opt->usage;
     s->usage_interval_ms = opt->usage_interval_ms ? opt->usage_interval_ms : USAGE_INTERVAL_MS;
     s->running = opt->running;
+    s->park = opt->park;
     s->on_change = opt->on_change;
     s->user = opt->user;
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -246,6 +249,21 @@ static void watch_child(struct supervisor *s, struct replica *r) {
     ASSERT(!rc);
 }
 
+/* Starts the process with a connection for its weights, if it has a use for one. */
+static enum errc spawn(struct supervisor *s, const struct replica_spec *spec,
+                       const char *termination, struct spawned *ret_child, struct error *err) {
+    int park_fd = 0;
+    struct error park_err = ERROR_INIT;
+    struct log_quoted q;
+    if (spec->shares_weights && s->park && park_connect(s->park, &park_fd, &park_err))
+        log_warn("replica shares no weights", "pod=%s/%s error=%s", spec->ns, spec->pod,
+                 log_quote(&q, park_err.text));
+    enum errc rc = spawn_process(spec, termination, park_fd, ret_child, err);
+    if (park_fd)
+        close(park_fd);
+    return rc;
+}
+
 static enum errc driver_start(void *self, const struct replica_spec *spec, struct error *err) {
     struct supervisor *s = self;
     const struct replica_key key = {spec->uid, spec->container};
@@ -256,7 +274,7 @@ static enum errc driver_start(void *self, const struct replica_spec *spec, struc
     struct spawned child;
     if (spec->user && host_home_make(spec->home_dir, spec->user, err))
         return err->code;
-    enum errc rc = spawn_process(spec, termination, &child, err);
+    enum errc rc = spawn(s, spec, termination, &child, err);
     if (rc) {
         if (spec->user)
             host_home_remove(spec->home_dir);

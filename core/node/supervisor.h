@@ -12,6 +12,7 @@
 #include "core/node/podlog.h"
 #include "core/node/usage.h"
 
+struct park;
 struct probes;
 struct running_table;
 struct supervisor;
@@ -34,6 +35,7 @@ struct replica_spec {
     const char *work_dir;        /* NULL: home_dir */
     const struct probes *probes; /* NULL: started and ready as soon as it runs, or by health_path */
     int64_t memory_bytes_max;    /* killed when more is resident; 0: no limit */
+    bool shares_weights;         /* it is `inferd engine`, which knows what to do with the park */
     int64_t grace_ms;            /* the pod's: what a container that fails its probe gets */
     uint16_t serve_port;         /* on which it will serve instead of at uds_path; 0: on none */
 };
@@ -95,6 +97,7 @@ struct supervisor_options {
     struct usage *usage;           /* borrowed; NULL: what the replicas use is not measured */
     int64_t usage_interval_ms;     /* between two measurements; 0: USAGE_INTERVAL_MS */
     struct running_table *running; /* borrowed; what runs is written there; NULL: nowhere */
+    struct park *park;             /* borrowed; NULL: replicas share no weights */
     /* A phase of one of the pod's containers changed; called from supervisor_poll(). */
     void (*on_change)(void *user, const char *uid);
     void *user;

@@ -26,6 +26,8 @@
 #include "core/base/mem.h"
 #include "engine/cpu/kernels.h"
 
+enum { PACKED_FORMAT = 1 }; /* of the layout above; counted up with every change of it */
+
 enum {
     PACKED_ROWS = 16,
     PACKED_GROUP = 32, /* columns of a tile, and of activations that share a scale */
