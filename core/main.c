@@ -17,6 +17,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/config.h"
+#include "core/decision_log.h"
 #include "core/control/admission.h"
 #include "core/control/control.h"
 #include "core/http.h"
@@ -56,6 +57,7 @@ struct daemon {
     struct store *store;
     struct podlog *podlog;
     struct usage *usage;
+    struct decision_log *decisions; /* of the autoscalers */
     struct running_table *running;
     struct traffic *traffic;
     struct metrics *metrics; /* of gateway and control */
@@ -171,6 +173,7 @@ static enum errc start_store(struct daemon *d, struct error *err) {
                                     .file_bytes_max = (uint64_t)c->log_file_bytes_max,
                                     .num_files_max = (uint32_t)c->log_files_max};
     d->usage = usage_create();
+    d->decisions = decision_log_create();
     rc = store_open(&store, &d->store, err);
     return rc ? rc : podlog_create(&podlog, &d->podlog, err);
 }
@@ -213,6 +216,7 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .watches_max = (uint32_t)c->api_watches_max,
                                 .podlog = d->podlog,
                                 .usage = d->usage,
+                                .decisions = d->decisions,
                                 .running = d->running,
                                 .auth = d->auth,
                                 .admit = control_admit,
@@ -280,6 +284,7 @@ static enum errc start(struct daemon *d, struct error *err) {
     struct control_options control = {.store = d->store,
                                       .podlog = d->podlog,
                                       .usage = d->usage,
+                                      .decisions = d->decisions,
                                       .running = d->running,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
@@ -320,6 +325,7 @@ static void stop(struct daemon *d) {
     traffic_destroy(d->traffic);
     metrics_destroy(d->metrics);
     series_destroy(d->series);
+    decision_log_destroy(d->decisions);
     running_table_destroy(d->running);
     podlog_destroy(d->podlog);
     usage_destroy(d->usage);

@@ -269,6 +269,7 @@ void discovery_root(struct request *rq, bool core) {
 void discovery_paths(struct request *rq) {
     static const char *const others[] = {
         "/.well-known/openid-configuration",
+        "/debug/autoscaler",
         "/healthz",
         "/livez",
         "/metrics",

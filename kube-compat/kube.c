@@ -16,6 +16,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "core/decision_log.h"
 #include "core/base/metrics.h"
 #include "kube-compat/audit.h"
 #include "kube-compat/authz.h"
@@ -494,6 +495,12 @@ static void serve_metrics(struct request *rq) {
                text.len);
 }
 
+static void serve_decisions(struct request *rq) {
+    AUTO_BUF text = BUF_INIT;
+    decision_log_write(rq->kube->opt.decisions, &text);
+    http_reply(rq->x, 200, "text/plain; charset=utf-8", text.data ? text.data : "", text.len);
+}
+
 /* Everything that is not a resource. OK: answered. */
 static enum errc serve_path(struct request *rq, const char *path, struct error *err) {
     if (authz_is_public(path)) {
@@ -503,7 +510,8 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
     enum errc code = authorize(rq, err);
     if (code)
         return code;
-    static const char *const known[] = {"/metrics", "/version", "/openapi/", "/openid/"};
+    static const char *const known[] = {"/metrics", "/version", "/openapi/", "/openid/",
+                                        "/debug/autoscaler"};
     for (size_t i = 0; i < ARRAY_LEN(known) && !is_read(rq); i++) {
         if (!strncmp(path, known[i], strlen(known[i])))
             return no_such_verb(rq, "GET", err);
@@ -514,6 +522,10 @@ static enum errc serve_path(struct request *rq, const char *path, struct error *
     }
     if (!strcmp(path, "/metrics")) {
         serve_metrics(rq);
+        return OK;
+    }
+    if (!strcmp(path, "/debug/autoscaler") && rq->kube->opt.decisions) {
+        serve_decisions(rq);
         return OK;
     }
     if (!strncmp(path, "/version", 8)) {

@@ -44,12 +44,15 @@ enum {
     KUBE_WATCHES_MAX = 3000, /* below STREAMS_MAX, so that somebody else has room */
 };
 
+struct decision_log; /* core/decision_log.h */
+
 struct kube_options {
     struct store *store; /* borrowed, like all here, for the kube's life */
     struct podlog *podlog;
-    struct usage *usage;           /* NULL: metrics.k8s.io is empty */
-    struct running_table *running; /* what runs here; NULL: nothing that anybody can reach */
-    const struct auth *auth;       /* for tokens; NULL: none are made or known */
+    struct usage *usage;            /* NULL: metrics.k8s.io is empty */
+    struct running_table *running;  /* what runs here; NULL: nothing that anybody can reach */
+    struct decision_log *decisions; /* of the autoscalers; NULL: there are none to show */
+    const struct auth *auth;        /* for tokens; NULL: none are made or known */
     kube_admit_fn *admit;
     kube_assign_fn *assign;
     kube_charge_fn *charge;

@@ -57,6 +57,10 @@ def grows_under_load_and_shrinks_without(program):
             r"resource cpu on pods +\(as a percentage of request\): +\d+% \(\d+m\) / 50%(?s:.*)AbleToScale +True ",
             d.kubectl("describe", "hpa", "load").stdout))
 
+        decisions = d.kubectl("get", "--raw", "/debug/autoscaler").stdout
+        assert re.search(r"autoscaler=load rule=horizontalpodautoscaler from=\d to=3 .*inputs=\"cpu=\d+%/50% wants \d+\"",
+                         decisions), decisions
+
         busy.unlink()
         wait_for("the Deployment to shrink", lambda: d.get("deployment", "load")["spec"]["replicas"] == 1)
         rescaled(d, 1, "All metrics below target")

@@ -20,14 +20,21 @@
 #include "core/control/autoscale_plan.h"
 #include "core/control/events.h"
 #include "core/control/isvc_predictor.h"
+#include "core/decision_log.h"
 #include "core/owners.h"
 
 static const char COMPONENT[] = "autoscaler";
 
-enum { NAME_BYTES_MAX = 300, SAMPLE_MS_MIN = 200, START_MS_UNKNOWN = 10000 };
+enum { NAME_BYTES_MAX = 300, SAMPLE_MS_MIN = 200, START_MS_UNKNOWN = 10000, BUCKETS = 1024 };
+
+/* Where a record counts: looked up once, for the registry's list is long. */
+struct counters {
+    struct metric *desired, *ready, *decisions;
+    const char *reason; /* of `decisions` */
+};
 
 struct autoscale_record {
-    struct autoscale_record *next;
+    struct autoscale_record *next; /* in its bucket */
     char *ns, *name;
     int64_t revision; /* of the InferenceService that the plan was made from */
     struct autoscale_plan plan;
@@ -37,11 +44,13 @@ struct autoscale_record {
     int64_t seen_ms;               /* -1: not yet */
     double in_flight, rps;         /* of the last while; -1: not measured */
     int32_t ready;
-    bool found; /* in this round */
+    bool found;                 /* in this round */
+    struct scale_decision told; /* the last one in the decision log */
+    struct counters counters;
 };
 
 struct autoscale_table {
-    struct autoscale_record *records;
+    struct autoscale_record *buckets[BUCKETS]; /* by namespace and name */
 };
 
 static const struct metric_family desired_replicas = {
@@ -84,16 +93,29 @@ static void record_destroy(struct autoscale_record *r) {
 void autoscale_table_destroy(struct autoscale_table *t) {
     if (!t)
         return;
-    for (struct autoscale_record *r = t->records, *next; r; r = next) {
-        next = r->next;
-        record_destroy(r);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct autoscale_record *r = t->buckets[i], *next; r; r = next) {
+            next = r->next;
+            record_destroy(r);
+        }
     }
     free(t);
 }
 
+static struct autoscale_record **bucket_of(struct autoscale_table *t, const char *ns,
+                                           const char *name) {
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (const char *p = ns; *p; p++)
+        h = (h ^ (uint8_t)*p) * 16777619u;
+    for (const char *p = name; *p; p++)
+        h = (h ^ (uint8_t)*p) * 16777619u;
+    return &t->buckets[h % BUCKETS];
+}
+
 static struct autoscale_record *open_record(struct autoscale_table *t, const char *ns,
                                             const char *name) {
-    for (struct autoscale_record *r = t->records; r; r = r->next) {
+    struct autoscale_record **bucket = bucket_of(t, ns, name);
+    for (struct autoscale_record *r = *bucket; r; r = r->next) {
         if (!strcmp(r->ns, ns) && !strcmp(r->name, name))
             return r;
     }
@@ -101,15 +123,14 @@ static struct autoscale_record *open_record(struct autoscale_table *t, const cha
     r->ns = mem_strdup(ns);
     r->name = mem_strdup(name);
     r->seen_ms = -1;
-    r->next = t->records;
-    t->records = r;
+    r->next = *bucket;
+    *bucket = r;
     return r;
 }
 
-/* Services that are gone, or do not scale any more. */
-static uint32_t sweep(struct autoscale_table *t) {
+static uint32_t sweep_bucket(struct autoscale_record **bucket) {
     uint32_t num = 0;
-    for (struct autoscale_record **at = &t->records; *at;) {
+    for (struct autoscale_record **at = bucket; *at;) {
         struct autoscale_record *r = *at;
         if (r->found) {
             r->found = false;
@@ -120,6 +141,14 @@ static uint32_t sweep(struct autoscale_table *t) {
             record_destroy(r);
         }
     }
+    return num;
+}
+
+/* Services that are gone, or do not scale any more. Gives how many are left. */
+static uint32_t sweep(struct autoscale_table *t) {
+    uint32_t num = 0;
+    for (size_t i = 0; i < BUCKETS; i++)
+        num += sweep_bucket(&t->buckets[i]);
     return num;
 }
 
@@ -216,14 +245,41 @@ static void decide(struct world *w, struct autoscale_record *r, const struct tra
     }
 }
 
-static void count(struct world *w, const struct autoscale_record *r,
-                  const struct scale_decision *d) {
+static void count(struct world *w, struct autoscale_record *r, const struct scale_decision *d) {
+    struct counters *c = &r->counters;
     if (!w->metrics)
         return;
     const char *values[] = {r->ns, r->name, d->reason};
-    metric_set(metrics_get(w->metrics, &desired_replicas, values), d->replicas);
-    metric_set(metrics_get(w->metrics, &ready_replicas, values), r->ready);
-    metric_add(metrics_get(w->metrics, &decisions_total, values), 1);
+    if (!c->desired) {
+        c->desired = metrics_get(w->metrics, &desired_replicas, values);
+        c->ready = metrics_get(w->metrics, &ready_replicas, values);
+    }
+    if (!c->reason || strcmp(c->reason, d->reason) != 0) {
+        c->decisions = metrics_get(w->metrics, &decisions_total, values);
+        c->reason = d->reason;
+    }
+    metric_set(c->desired, d->replicas);
+    metric_set(c->ready, r->ready);
+    metric_add(c->decisions, 1);
+}
+
+static const char *rule_name(enum autoscale_rule rule) {
+    return rule == AUTOSCALE_KNATIVE ? "knative" : "inference";
+}
+
+/* A decision that says the same from the same is no news. */
+static void note(struct world *w, struct autoscale_record *r, int32_t current,
+                 const struct scale_decision *d) {
+    struct log_quoted q;
+    bool same = r->told.reason && r->told.replicas == d->replicas &&
+                !strcmp(r->told.reason, d->reason) && !strcmp(r->told.inputs, d->inputs);
+    if (same)
+        return;
+    r->told = *d;
+    decision_log_add(w->decisions, w->wall_ms,
+                     "namespace=%s inferenceservice=%s rule=%s from=%d to=%d reason=%s inputs=%s",
+                     r->ns, r->name, rule_name(r->plan.rule), current, d->replicas, d->reason,
+                     log_quote(&q, d->inputs));
 }
 
 /* The replicas are this controller's then, under the name that tools look for (Argo CD ignores what
@@ -242,20 +298,18 @@ static enum errc set_replicas(struct world *w, const struct store_object *deploy
 
 static void tell(struct world *w, const json_t *isvc, const struct autoscale_record *r,
                  int32_t current, const struct scale_decision *d) {
-    static const char *const rules[] = {
-        [AUTOSCALE_INFERENCE] = "inference", [AUTOSCALE_KNATIVE] = "knative"};
     bool changed = d->replicas != current;
     struct log_quoted q;
     if (changed) {
         log_info("scaled",
                  "namespace=%s inferenceservice=%s rule=%s from=%d to=%d reason=%s inputs=%s",
-                 r->ns, r->name, rules[r->plan.rule], current, d->replicas, d->reason,
+                 r->ns, r->name, rule_name(r->plan.rule), current, d->replicas, d->reason,
                  log_quote(&q, d->inputs));
         event_emit(w, isvc, EVENT_NORMAL, "SuccessfulRescale", COMPONENT,
                    "New size: %d (was %d); reason: %s", d->replicas, current, d->reason);
     } else {
         log_debug("not scaled", "namespace=%s inferenceservice=%s rule=%s replicas=%d reason=%s",
-                  r->ns, r->name, rules[r->plan.rule], current, d->reason);
+                  r->ns, r->name, rule_name(r->plan.rule), current, d->reason);
     }
 }
 
@@ -283,6 +337,7 @@ static void look_at(struct world *w, const struct traffic_table *table,
     struct scale_decision d;
     decide(w, r, s, current, &d);
     count(w, r, &d);
+    note(w, r, current, &d);
     struct error err = ERROR_INIT;
     struct log_quoted q;
     if (d.replicas != current && set_replicas(w, deployment, d.replicas, &err)) {

@@ -165,6 +165,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .podlog = opt->podlog,
         .traffic = opt->traffic,
         .metrics = opt->metrics,
+        .decisions = opt->decisions,
         .series = opt->series,
         .getter = c->feed ? series_feed_getter(c->feed) : NULL,
         .driver = supervisor_driver(c->supervisor),

@@ -11,6 +11,7 @@
 #include "core/base/metrics.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
+#include "core/decision_log.h"
 #include "core/node/podlog.h"
 #include "core/node/usage.h"
 #include "core/series/series.h"
@@ -25,9 +26,10 @@ struct control_options {
     struct usage *usage;           /* NULL: what runs is not measured */
     struct running_table *running; /* NULL: nobody looks at what runs */
     struct traffic *traffic;
-    struct metrics *metrics;     /* NULL: nothing is counted */
-    struct metrics *api_metrics; /* the API server's, for the series; NULL: none */
-    struct series *series;       /* is fed from here; NULL: no metrics are kept */
+    struct metrics *metrics;        /* NULL: nothing is counted */
+    struct metrics *api_metrics;    /* the API server's, for the series; NULL: none */
+    struct decision_log *decisions; /* NULL: nobody keeps what the autoscalers decide */
+    struct series *series;          /* is fed from here; NULL: no metrics are kept */
     const struct config *config;
     const char *gateway_url;  /* "http://127.0.0.1:8080": for status.url */
     const char *kube_address; /* "127.0.0.1:6443": the kubernetes Service */

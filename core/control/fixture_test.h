@@ -32,10 +32,11 @@ struct fixture {
     struct store *store;
     struct traffic *traffic;
     struct device_reader
-        *device_reader;      /* NULL, unless a test sets it and starts the daemon anew */
-    struct series *series;   /* likewise */
-    struct usage *usage;     /* NULL, unless a test sets it and starts the daemon anew */
-    const struct auth *auth; /* NULL, unless a test sets it and starts the daemon anew */
+        *device_reader;             /* NULL, unless a test sets it and starts the daemon anew */
+    struct series *series;          /* likewise */
+    struct decision_log *decisions; /* likewise */
+    struct usage *usage;            /* NULL, unless a test sets it and starts the daemon anew */
+    const struct auth *auth;        /* NULL, unless a test sets it and starts the daemon anew */
     struct config config;
     struct controllers *controllers;
     struct fake_process processes[FIXTURE_PROCESSES_MAX];
@@ -228,6 +229,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
                    .self = f},
         .device_reader = f->device_reader,
         .usage = f->usage,
+        .decisions = f->decisions,
         .series = f->series,
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",

@@ -20,6 +20,7 @@
 #include "core/control/events.h"
 #include "core/control/pod_autoscaler_metrics.h"
 #include "core/control/scale_target.h"
+#include "core/decision_log.h"
 
 static const char COMPONENT[] = "horizontal-pod-autoscaler";
 static const char ABLE[] = "AbleToScale", ACTIVE[] = "ScalingActive", LIMITED[] = "ScalingLimited";
@@ -29,6 +30,7 @@ static const char ABLE[] = "AbleToScale", ACTIVE[] = "ScalingActive", LIMITED[] 
 struct record {
     struct record *next;
     char *ns, *name, *uid;
+    char *told; /* the last line in the decision log, without its numbers of before; may be NULL */
     struct hpa_history history;
 };
 
@@ -44,6 +46,7 @@ static void record_free(struct record *r) {
     free(r->ns);
     free(r->name);
     free(r->uid);
+    free(r->told);
     free(r);
 }
 
@@ -92,7 +95,8 @@ struct look {
     struct scale_target target;
     struct hpa_spec spec;
     json_t *current_metrics;
-    char *metric; /* the one that asks for the most; NULL: none was asked */
+    struct buf inputs; /* what each metric said, for the decision log */
+    char *metric;      /* the one that asks for the most; NULL: none was asked */
     int32_t desired;
     bool rescaled;
 };
@@ -231,6 +235,10 @@ static bool ask_metrics(struct look *l, int32_t *ret_wanted) {
             break;
         num_metrics++;
         if (metric_read(&scope, &m, &r, &err)) {
+            buf_printf(&l->inputs, "%s%s=failed", num_metrics > 1 ? ", " : "",
+                       m.resource ? m.resource
+                       : m.name   ? m.name
+                                  : "metric");
             failed = failures.num ? failed : m;
             note_failure(l, &m, &err, &failures);
             continue;
@@ -241,6 +249,8 @@ static bool ask_metrics(struct look *l, int32_t *ret_wanted) {
             l->metric = mem_strdup(r.name);
         }
         proposals[num++] = r.replicas;
+        buf_printf(&l->inputs, "%s%s=%s wants %d", num_metrics > 1 ? ", " : "",
+                   m.resource ? m.resource : m.name, r.shown, r.replicas);
         json_array_append(l->current_metrics, r.current);
         metric_reading_deinit(&r);
     }
@@ -353,6 +363,29 @@ static void fill_status(struct look *l) {
         object_set(l->hpa, "status.lastScaleTime", world_timestamp(l->w));
 }
 
+/* What was decided and from what, if it is not what was decided last. */
+static void note(struct look *l, const char *why) {
+    struct log_quoted q, w;
+    const json_t *limited = object_find_condition(l->hpa, LIMITED);
+    const json_t *able = object_find_condition(l->hpa, ABLE);
+    const json_t *active = object_find_condition(l->hpa, ACTIVE);
+    const char *reasons[] = {object_str(able, "reason"), object_str(active, "reason"),
+                             object_str(limited, "reason")};
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        reasons[i] = reasons[i] ? reasons[i] : "";
+    AUTO_FREE char *text =
+        mem_printf("to=%d reason=%s able=%s active=%s limited=%s inputs=%s", l->desired,
+                   log_quote(&w, why ? why : "none"), reasons[0], reasons[1], reasons[2],
+                   log_quote(&q, l->inputs.data ? l->inputs.data : ""));
+    if (l->record->told && !strcmp(l->record->told, text))
+        return;
+    decision_log_add(l->w->decisions, l->w->wall_ms,
+                     "namespace=%s autoscaler=%s rule=horizontalpodautoscaler from=%d %s",
+                     l->record->ns, l->record->name, l->target.replicas, text);
+    free(l->record->told);
+    l->record->told = steal(text);
+}
+
 static enum errc look(struct look *l, struct error *err) {
     AUTO_FREE char *why = NULL;
     enum errc rc = OK;
@@ -362,6 +395,7 @@ static enum errc look(struct look *l, struct error *err) {
     if (decide(l, &why))
         rc = rescale(l, why, err);
     fill_status(l);
+    note(l, l->rescaled ? why : NULL);
     return rc;
 }
 
@@ -385,6 +419,7 @@ enum errc pod_autoscaler_reconcile(struct world *w, const char *ns, const char *
     }
     scale_target_close(&l.target);
     json_decref(l.current_metrics);
+    buf_deinit(&l.inputs);
     free(l.metric);
     world_enqueue_after(w, KIND_HORIZONTAL_POD_AUTOSCALER, ns, name,
                         w->config->hpa_sync_seconds * 1000);

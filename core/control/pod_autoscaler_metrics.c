@@ -185,6 +185,11 @@ static json_t *resource_current(const struct metric_spec *m, const struct hpa_pr
                      m->container, "current", value);
 }
 
+void metric_show(struct metric_reading *r, int64_t milli, int64_t target_milli) {
+    snprintf(r->shown, sizeof(r->shown), "%g/%g", (double)milli / 1000,
+             (double)target_milli / 1000);
+}
+
 static enum errc read_resource(const struct metric_scope *s, const struct metric_spec *m,
                                struct metric_reading *ret_r, struct error *err) {
     bool share = m->utilization > 0;
@@ -206,6 +211,11 @@ static enum errc read_resource(const struct metric_scope *s, const struct metric
         .name = mem_printf("%s %sresource%s", m->resource, m->container ? "container " : "",
                            share ? " utilization (percentage of request)" : ""),
         .current = resource_current(m, &p)};
+    if (share)
+        snprintf(ret_r->shown, sizeof(ret_r->shown), "%" PRId64 "%%/%" PRId64 "%%", p.utilization,
+                 m->utilization);
+    else
+        metric_show(ret_r, p.average_milli, m->average_milli);
     return OK;
 }
 

@@ -21,10 +21,12 @@ void metric_scope_close(struct metric_scope *s);
 
 struct metric_reading {
     int32_t replicas; /* that this metric asks for */
+    char shown[64];   /* "90%/50%", "12/10": what was measured over the target */
     char *name;       /* "cpu resource utilization (percentage of request)" */
     json_t *current;  /* an item of status.currentMetrics */
 };
 void metric_reading_deinit(struct metric_reading *r);
+void metric_show(struct metric_reading *r, int64_t milli, int64_t target_milli); /* fills shown */
 
 /* ERR_UNAVAILABLE, ERR_INVALID: it cannot be told, for the reason that Kubernetes gives; then
  * nothing is to be deinitialised. */

@@ -180,6 +180,7 @@ static enum errc read_pods(const struct metric_scope *s, const struct metric_spe
     *ret_r = (struct metric_reading){.replicas = p.replicas,
                                      .name = mem_printf("pods metric %s", m->name),
                                      .current = current_of(m, "averageValue", p.average_milli)};
+    metric_show(ret_r, p.average_milli, m->average_milli);
     return OK;
 }
 
@@ -226,6 +227,7 @@ static enum errc read_sum(const struct metric_scope *s, const struct metric_spec
         .replicas = p.replicas,
         .name = name_of(m),
         .current = current_of(m, average ? "averageValue" : "value", p.average_milli)};
+    metric_show(ret_r, p.average_milli, average ? m->average_milli : m->value_milli);
     return OK;
 }
 

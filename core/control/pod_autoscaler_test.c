@@ -4,6 +4,7 @@
 
 #include "core/control/fixture_test.h"
 #include "core/control/pod_autoscaler_spec.h"
+#include "core/decision_log.h"
 
 static const char WEB[] =
     "{\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{"
@@ -31,6 +32,7 @@ static int setup(void **state) {
     fixture_end_daemon(f);
     f->usage = usage_create();
     f->series = series_create(NULL);
+    f->decisions = decision_log_create();
     fixture_start_daemon(f);
     return rc;
 }
@@ -39,9 +41,11 @@ static int teardown(void **state) {
     struct fixture *f = *state;
     struct usage *usage = f->usage;
     struct series *series = f->series;
+    struct decision_log *decisions = f->decisions;
     int rc = fixture_teardown(state);
     usage_destroy(usage);
     series_destroy(series);
+    decision_log_destroy(decisions);
     return rc;
 }
 
@@ -136,6 +140,26 @@ static void load_scales_up_and_its_end_down_again(void **state) {
     assert_int_equal(replicas(f), 1);
     assert_true(fixture_events(f, "SuccessfulRescale",
                                "New size: 1; reason: All metrics below target") == 1);
+}
+
+static void decisions_are_kept_with_what_they_were_made_from(void **state) {
+    struct fixture *f = *state;
+    AUTO_BUF out = BUF_INIT;
+    start_web(f);
+    publish(f, 90, 16 << 20, 0);
+    fixture_create(f, KIND_HORIZONTAL_POD_AUTOSCALER, BY_CPU);
+    run_with(f, 50, 150); /* the same all along: one line more */
+    decision_log_write(f->decisions, &out);
+    print_message("%s", out.data);
+    assert_non_null(strstr(out.data,
+                           "namespace=default autoscaler=web rule=horizontalpodautoscaler from=2 "
+                           "to=4 reason=\"cpu resource utilization (percentage of request) above "
+                           "target\" able=SucceededRescale active=ValidMetricFound "
+                           "limited=DesiredWithinRange inputs=\"cpu=90%/50% wants 4\"\n"));
+    int lines = 0;
+    for (const char *p = out.data; *p; p++)
+        lines += *p == '\n';
+    assert_int_equal(lines, 2);
 }
 
 static void behavior_and_bounds_are_kept_to(void **state) {
@@ -462,6 +486,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_that_nobody_could_keep_to_are_refused),
         WITH_USAGE(load_scales_up_and_its_end_down_again),
+        WITH_USAGE(decisions_are_kept_with_what_they_were_made_from),
         WITH_USAGE(behavior_and_bounds_are_kept_to),
         WITH_USAGE(the_greatest_of_several_metrics_counts),
         WITH_USAGE(series_are_found_added_up_and_kept_apart),

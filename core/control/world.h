@@ -58,15 +58,17 @@ struct autoscale_table;      /* core/control/autoscale.c */
 struct pod_autoscaler_table; /* core/control/pod_autoscaler.c */
 struct device_reader;        /* core/node/device_reader.h */
 struct http_getter;          /* core/control/http_get.h */
+struct decision_log;         /* core/decision_log.h */
 
 struct world {
     struct store *store; /* borrowed, like everything up to `program` */
     const struct config *config;
     struct podlog *podlog; /* may be NULL: no logs to remove or read */
     struct traffic *traffic;
-    struct metrics *metrics;    /* may be NULL: nothing is counted */
-    struct series *series;      /* may be NULL: no metrics are kept */
-    struct http_getter *getter; /* may be NULL: nobody else can be asked */
+    struct metrics *metrics;        /* may be NULL: nothing is counted */
+    struct decision_log *decisions; /* may be NULL: nobody keeps them */
+    struct series *series;          /* may be NULL: no metrics are kept */
+    struct http_getter *getter;     /* may be NULL: nobody else can be asked */
     struct replica_driver driver;
     struct usage *usage;                 /* may be NULL: what containers use is not measured */
     struct device_reader *device_reader; /* may be NULL: the machine has no devices */
