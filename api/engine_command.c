@@ -19,6 +19,8 @@
 #include "core/base/engine_args.h"
 #include "core/base/log.h"
 #include "core/base/model_path.h"
+#include "engine/engine_limits.h"
+#include "engine/memory_need.h"
 #include "engine/weights_share.h"
 
 enum {
@@ -104,19 +106,13 @@ static enum errc compile_template(struct replica *r, struct error *err) {
 }
 
 static enum errc start_engine(struct replica *r, struct error *err) {
-    const struct engine_args *a = &r->args;
-    struct engine_options opt = {.max_model_len = a->max_model_len,
-                                 .max_num_seqs = a->max_num_seqs,
-                                 .max_num_batched_tokens = a->max_num_batched_tokens,
-                                 .block_size = a->block_size,
-                                 .kv_cache_bytes = a->kv_cache_bytes,
-                                 .num_threads = a->num_threads,
-                                 .disable_prefix_caching = a->disable_prefix_caching,
-                                 .reference = a->reference,
-                                 .seed = a->seed,
-                                 .share = r->share};
-    enum errc rc = engine_create(r->model, &opt, &r->engine, err);
-    return rc ? err_wrap(err, "start engine") : OK;
+    struct engine_options opt;
+    engine_options_of(&r->args, &opt);
+    opt.share = r->share;
+    if (engine_create(r->model, &opt, &r->engine, err))
+        return err_wrap(err, "start engine");
+    r->server.memory_bytes = memory_need_of_process(r->path, &opt, r->engine);
+    return OK;
 }
 
 static void name_model(struct replica *r) {

@@ -3,8 +3,10 @@
 #include "api/openai.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "api/openai_json.h"
+#include "core/base/memory_need.h"
 
 enum errc openai_find_model(const struct openai_server *s, const char *name, const char **ret_name,
                             struct error *err) {
@@ -76,6 +78,11 @@ static void show_model(struct openai_server *s, struct http_exchange *x, const c
 }
 
 static void show_health(struct openai_server *s, struct http_exchange *x) {
+    if (s->memory_bytes) {
+        char bytes[24];
+        snprintf(bytes, sizeof(bytes), "%lld", (long long)s->memory_bytes);
+        http_set_header(x, MEMORY_NEED_HEADER, bytes);
+    }
     if (!atomic_load(&s->draining)) {
         http_reply_text(x, 200, "ok\n");
         return;

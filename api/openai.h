@@ -17,6 +17,7 @@ struct openai_server { /* all borrowed, set up by engine_command.c */
     const char *api_key;      /* NULL: none is asked for */
     int32_t max_logprobs;
     int64_t created_seconds;
+    uint64_t memory_bytes; /* what the process takes when all is in use, for /health; 0: unknown */
     _Atomic bool draining; /* health says 503, so that no new requests come */
 };
 

@@ -34,6 +34,7 @@
 #include "kube-compat/kube.h"
 #include "engine/bench_command.h"
 #include "engine/generate_command.h"
+#include "engine/memory_need.h"
 #include "engine/tokenize_command.h"
 
 struct command {
@@ -59,6 +60,7 @@ struct daemon {
     struct usage *usage;
     struct decision_log *decisions; /* of the autoscalers */
     struct running_table *running;
+    struct memory_gauge *memory_gauge;
     struct traffic *traffic;
     struct metrics *metrics; /* of gateway and control */
     struct series *series;   /* what they, the API server and replicas said lately */
@@ -272,6 +274,7 @@ static enum errc start(struct daemon *d, struct error *err) {
     const struct config *c = &d->config;
     enum errc rc = start_store(d, err);
     d->running = running_table_create();
+    d->memory_gauge = memory_gauge_create();
     if (!rc)
         rc = start_kube(d, err);
     d->traffic = traffic_create();
@@ -286,6 +289,8 @@ static enum errc start(struct daemon *d, struct error *err) {
                                       .usage = d->usage,
                                       .decisions = d->decisions,
                                       .running = d->running,
+                                      .memory_need = memory_gauge_need,
+                                      .memory_gauge = d->memory_gauge,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
                                       .api_metrics = kube_metrics(d->kube),
@@ -327,6 +332,7 @@ static void stop(struct daemon *d) {
     series_destroy(d->series);
     decision_log_destroy(d->decisions);
     running_table_destroy(d->running);
+    memory_gauge_destroy(d->memory_gauge);
     podlog_destroy(d->podlog);
     usage_destroy(d->usage);
     store_close(d->store);

@@ -27,6 +27,7 @@
 #include "engine/command_options.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/engine.h"
+#include "engine/free_memory.h"
 #include "engine/model.h"
 #include "engine/philox.h"
 #include "engine/runner.h"
@@ -255,17 +256,6 @@ static enum errc measure(struct engine *e, const struct bench *b, uint32_t vocab
     return OK;
 }
 
-static uint64_t resident_bytes(void) {
-    unsigned long long total = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f) {
-        if (fscanf(f, "%llu %llu", &total, &resident) != 2)
-            resident = 0;
-        fclose(f);
-    }
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void print_figures(const struct bench *b, const char *name, const struct figures *f,
                           double load_seconds) {
     uint32_t threads = b->num_threads ? b->num_threads : thread_pool_num_cpus();
@@ -275,7 +265,7 @@ static void print_figures(const struct bench *b, const char *name, const struct 
                             "threads", (int)threads, "prompt_tokens_per_second", f->prompt_rate,
                             "decode_tokens_per_second", f->decode_rate, "batch", (int)b->batch,
                             "load_seconds", load_seconds, "ttft_seconds", f->ttft_seconds,
-                            "resident_bytes", (json_int_t)resident_bytes());
+                            "resident_bytes", (json_int_t)free_memory_resident_bytes());
     ASSERT(out);
     if (b->is_json) {
         json_dumpf(out, stdout, JSON_REAL_PRECISION(6));
@@ -326,7 +316,7 @@ static enum errc run(struct bench *b, struct error *err) {
         .max_num_seqs = b->batch,
         .max_num_batched_tokens = b->batch > STEP_TOKENS ? b->batch : STEP_TOKENS,
         .block_size = BLOCK_SIZE,
-        .kv_cache_bytes = num_blocks * runner_kv_block_bytes(m, BLOCK_SIZE),
+        .kv_cache_bytes = num_blocks * runner_kv_block_bytes(model_config(m), BLOCK_SIZE),
         .num_threads = b->num_threads,
     };
     if ((rc = engine_create(m, &opt, &e, err)))

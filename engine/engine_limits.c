@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 
+#include "core/base/engine_args.h"
+
 enum {
     DEFAULT_NUM_SEQS = 64,
     DEFAULT_BATCHED_TOKENS = 512,
@@ -14,6 +16,18 @@ enum {
     DEFAULT_PROMPT_LOGITS = 32,
     MODEL_LEN_MIN = 2, /* a prompt of one token and one token more */
 };
+
+void engine_options_of(const struct engine_args *args, struct engine_options *ret_opt) {
+    *ret_opt = (struct engine_options){.max_model_len = args->max_model_len,
+                                       .max_num_seqs = args->max_num_seqs,
+                                       .max_num_batched_tokens = args->max_num_batched_tokens,
+                                       .block_size = args->block_size,
+                                       .kv_cache_bytes = args->kv_cache_bytes,
+                                       .num_threads = args->num_threads,
+                                       .disable_prefix_caching = args->disable_prefix_caching,
+                                       .reference = args->reference,
+                                       .seed = args->seed};
+}
 
 enum errc engine_limits_block_size(const struct engine_options *opt, uint32_t *ret_block_size,
                                    struct error *err) {

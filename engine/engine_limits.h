@@ -13,6 +13,11 @@ enum {
     ENGINE_BLOCK_SIZE_MAX = 256,
 };
 
+struct engine_args;
+
+/* What the command line of `inferd engine` asks for. */
+void engine_options_of(const struct engine_args *args, struct engine_options *ret_opt);
+
 struct engine_limits {
     uint32_t max_model_len;
     uint32_t max_num_seqs, max_num_batched_tokens, max_num_waiting;

@@ -98,7 +98,7 @@ static void requests_together_get_what_each_gets_alone(void **state) {
          .max_num_seqs = 8,
          .max_num_batched_tokens = 13,
          .block_size = 8,
-         .kv_cache_bytes = 30 * runner_kv_block_bytes(model, 8)},
+         .kv_cache_bytes = 30 * runner_kv_block_bytes(model_config(model), 8)},
     };
     for (size_t o = 0; o < ARRAY_LEN(crowded); o++) {
         struct recording *r[REQUESTS];

@@ -22,6 +22,10 @@ struct file_map {
 /* ERR_NOT_FOUND, ERR_IO, or ERR_MALFORMED for an empty file or one that is no regular file; the
  * message names the path. */
 MUST_CHECK enum errc file_map_open(const char *path, struct file_map *ret_map, struct error *err);
+/* The same for who looks at the first head_bytes only: these are copied, the rest reads as zeros.
+ * Nothing is mapped from the file, so it may be cut short meanwhile without harm. */
+MUST_CHECK enum errc file_map_open_head(const char *path, size_t head_bytes,
+                                        struct file_map *ret_map, struct error *err);
 void file_map_close(struct file_map *map); /* a zeroed one is fine */
 
 /* ERR_IO: there is no such file any more. */

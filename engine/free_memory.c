@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base/mem.h"
 
@@ -75,4 +76,15 @@ uint64_t free_memory_bytes_under(const char *proc, const char *cgroup_fs) {
 
 uint64_t free_memory_bytes(void) {
     return free_memory_bytes_under("/proc", "/sys/fs/cgroup");
+}
+
+uint64_t free_memory_resident_bytes(void) {
+    unsigned long long total = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%llu %llu", &total, &resident) != 2)
+            resident = 0;
+        fclose(f);
+    }
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }

@@ -8,7 +8,10 @@
  * nothing of that can be read. */
 uint64_t free_memory_bytes(void);
 
-/* The same with other roots than /proc and /sys/fs/cgroup, for tests. */
+/* What this process has in memory now, mapped files included. */
+uint64_t free_memory_resident_bytes(void);
+
+/* The same as the first with other roots than /proc and /sys/fs/cgroup, for tests. */
 uint64_t free_memory_bytes_under(const char *proc, const char *cgroup_fs);
 
 #endif

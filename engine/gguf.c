@@ -50,7 +50,8 @@ static const uint8_t type_bytes[GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0
 enum {
     ALIGNMENT_DEFAULT = 32,
     PAIR_BYTES_MIN = 8 + 1 + 4 + 1,
-    TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8
+    TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8,
+    HEAD_BYTES_FIRST = 1 << 20, /* most of a million bytes is a vocabulary of 30,000 */
 };
 
 struct gguf_pair {
@@ -72,6 +73,7 @@ struct gguf {
     const struct gguf_tensor **tensors_by_name;
     uint32_t num_tensors;
     uint32_t alignment;
+    size_t head_len; /* where the directory ends */
 };
 
 /* ---- reading ---- */
@@ -347,6 +349,7 @@ static enum errc read_tensors(struct reader *r, uint64_t num_tensors, struct err
             return err->code;
         g->num_tensors++;
     }
+    g->head_len = r->pos;
     uint64_t start = (r->pos + (uint64_t)g->alignment - 1) & ~((uint64_t)g->alignment - 1);
     for (uint32_t i = 0; i < g->num_tensors; i++)
         if (place_tensor(g, start, &g->tensors[i], err))
@@ -400,6 +403,30 @@ enum errc gguf_open(const char *path, struct gguf **ret_g, struct error *err) {
     return rc;
 }
 
+/* Reading ever more until the directory is whole: what lies behind it is not known before. A
+ * parser that ran into the zeros behind the head says so by where it ended, or failed. */
+enum errc gguf_open_head(const char *path, struct gguf **ret_g, struct error *err) {
+    for (size_t head = HEAD_BYTES_FIRST;; head *= 4) {
+        struct file_map map;
+        AUTO(gguf) g = NULL;
+        if (file_map_open_head(path, head, &map, err))
+            return err->code;
+        bool all = head >= map.len || head >= GGUF_HEAD_BYTES_MAX;
+        enum errc rc = gguf_open_memory(path, map.data, map.len, &g, err);
+        if (!rc && g->head_len <= head) {
+            g->map = map;
+            *ret_g = steal(g);
+            return OK;
+        }
+        file_map_close(&map);
+        if (all)
+            return rc ? rc
+                      : err_set(err, ERR_MALFORMED, "%s: metadata of more than %d MiB", path,
+                                GGUF_HEAD_BYTES_MAX >> 20);
+        *err = ERROR_INIT;
+    }
+}
+
 enum errc gguf_open_memory(const char *name, const void *data, size_t len, struct gguf **ret_g,
                            struct error *err) {
     AUTO(gguf) g = mem_alloc(sizeof(*g));
@@ -427,6 +454,10 @@ void gguf_close(struct gguf *g) {
 
 const struct file_map *gguf_file(const struct gguf *g) {
     return g->map.data ? &g->map : NULL;
+}
+
+size_t gguf_head_bytes(const struct gguf *g) {
+    return g->head_len;
 }
 
 const char *gguf_path(const struct gguf *g) {

@@ -18,6 +18,7 @@ enum {
     GGUF_NAME_BYTES_MAX = 255, /* a key's or a tensor's name: printable ASCII */
     GGUF_DIMS_MAX = 4,
     GGUF_ALIGNMENT_MAX = 1 << 16,
+    GGUF_HEAD_BYTES_MAX = 256 << 20, /* what gguf_open_head() reads at most */
 };
 
 /* Text in the mapping: not NUL-terminated, not checked for UTF-8, may hold NUL. */
@@ -48,6 +49,10 @@ struct gguf_tensor {
 /* Gives an opened file. ERR_NOT_FOUND, ERR_IO; ERR_MALFORMED: truncated, lying or not a GGUF, the
  * message names file, key or tensor, and offset; ERR_INVALID: a version that is not read here. */
 MUST_CHECK enum errc gguf_open(const char *path, struct gguf **ret_g, struct error *err);
+/* The same for who wants metadata and the tensors' places only: the data reads as zeros, and the
+ * file may be cut short meanwhile (file_map_open_head). ERR_MALFORMED also for a directory longer
+ * than GGUF_HEAD_BYTES_MAX. */
+MUST_CHECK enum errc gguf_open_head(const char *path, struct gguf **ret_g, struct error *err);
 /* The same for bytes in memory, borrowed for the life of the result; `name` is for messages. */
 MUST_CHECK enum errc gguf_open_memory(const char *name, const void *data, size_t len,
                                       struct gguf **ret_g, struct error *err);
@@ -56,7 +61,8 @@ DEFINE_AUTO(gguf, gguf_close)
 
 /* The file; NULL: the bytes were borrowed. */
 const struct file_map *gguf_file(const struct gguf *g);
-const char *gguf_path(const struct gguf *g); /* for messages */
+const char *gguf_path(const struct gguf *g);  /* for messages */
+size_t gguf_head_bytes(const struct gguf *g); /* metadata and directory: up to the tensors' data */
 
 /* Metadata. ERR_NOT_FOUND: no such key; ERR_INVALID: another type, or a value out of range. */
 bool gguf_has(const struct gguf *g, const char *key);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "core/base/buf.h"
 #include "engine/cpu/dtype.h"
@@ -73,6 +74,40 @@ static void a_wrong_type_or_a_missing_key_is_named(void **state) {
     assert_string_equal(err.text, "sample: no key llama.none");
     struct gguf_array a;
     assert_int_equal(gguf_get_ints(g, "tokenizer.ggml.tokens", &a, &err), ERR_INVALID);
+    gguf_writer_deinit(&w);
+}
+
+/* As a file, with metadata longer than what is read at first; it is cut short meanwhile. */
+static void the_head_of_a_file_is_enough(void **state) {
+    enum { TEXT_BYTES = 3 << 20 };
+    struct gguf_writer w;
+    struct error err = ERROR_INIT;
+    AUTO(gguf) g = NULL;
+    char path[] = "/tmp/inferd-gguf-XXXXXX";
+    static const float data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    AUTO_FREE char *text = mem_alloc(TEXT_BYTES + 1);
+    memset(text, 'a', TEXT_BYTES);
+    gguf_writer_init(&w);
+    gguf_put_string(&w, "long", text);
+    gguf_put_u32(&w, "number", 7);
+    gguf_put_tensor(&w, "t.weight", DTYPE_F32, 2, (const uint64_t[]){4, 2}, data, sizeof(data));
+    gguf_writer_finish(&w);
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, w.file.data, w.file.len), w.file.len);
+    assert_int_equal(gguf_open_head(path, &g, &err), OK);
+    assert_int_equal(ftruncate(fd, 10), 0);
+    uint32_t v;
+    assert_int_equal(gguf_get_u32(g, "number", &v, &err), OK);
+    assert_int_equal(v, 7);
+    assert_in_range(gguf_head_bytes(g), TEXT_BYTES, w.file.len - sizeof(data));
+    const struct gguf_tensor *t = gguf_find_tensor(g, "t.weight");
+    assert_int_equal(t->bytes, sizeof(data));
+    assert_true(t->data[0] == 0); /* there to be asked for its place, not for its numbers */
+    gguf_close(steal(g));
+    assert_int_equal(gguf_open_head(path, &g, &err), ERR_MALFORMED);
+    assert_non_null(strstr(err.text, path));
+    close(fd);
+    unlink(path);
     gguf_writer_deinit(&w);
 }
 
@@ -256,6 +291,7 @@ int main(void) {
         cmocka_unit_test(random_bytes_are_refused),
         cmocka_unit_test(lies_are_refused_with_file_tensor_and_offset),
         cmocka_unit_test(arrays_that_lie_or_nest_are_refused),
+        cmocka_unit_test(the_head_of_a_file_is_enough),
         cmocka_unit_test(an_unsupported_tensor_type_leaves_the_metadata_readable),
         cmocka_unit_test(version_and_byte_order_are_checked),
         cmocka_unit_test(files_that_are_none_are_refused),

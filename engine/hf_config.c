@@ -30,7 +30,7 @@ static enum errc config_file_open(const char *dir, const char *name, struct conf
     struct file_map map;
     json_error_t json_err;
     f->path = mem_printf("%s/%s", dir, name);
-    if (file_map_open(f->path, &map, err))
+    if (file_map_open_head(f->path, HF_CONFIG_BYTES_MAX, &map, err))
         return err->code;
     if (map.len > HF_CONFIG_BYTES_MAX) {
         err_set(err, ERR_MALFORMED, "%s: %zu bytes, expected up to %d", f->path, map.len,

@@ -13,7 +13,7 @@ struct model_backend {
 
 static uint64_t kv_block_bytes(void *ctx, uint32_t block_size) {
     struct model_backend *mb = ctx;
-    return runner_kv_block_bytes(mb->model, block_size);
+    return runner_kv_block_bytes(model_config(mb->model), block_size);
 }
 
 static bool is_eog(void *ctx, int32_t id) {

@@ -60,6 +60,7 @@ struct runner {
     const struct weights *weights;
     const struct cpu_kernels *kernels;
     struct thread_pool *pool;
+    uint32_t num_threads; /* of the pool */
     struct runner_options opt;
     struct region kv;             /* [L, 2, num_blocks, Hkv, block_size, Dp] */
     size_t kv_half;               /* floats of the K, or the V, of one layer */
@@ -145,8 +146,7 @@ uint64_t runner_model_bytes(const struct model *m) {
     return runner_weights_bytes(model_weights(m), model_config(m)->num_layers, cpu_kernels_best());
 }
 
-uint64_t runner_kv_block_bytes(const struct model *m, uint32_t block_size) {
-    const struct model_config *c = model_config(m);
+uint64_t runner_kv_block_bytes(const struct model_config *c, uint32_t block_size) {
     return 2 * (uint64_t)c->num_layers * block_floats(c, block_size) * sizeof(float);
 }
 
@@ -195,7 +195,7 @@ static uint64_t carve(struct runner *r, float *data) {
         {&r->up, rows * r->ffn_stride},
         {&r->cos, rows * num_pairs},
         {&r->sin, rows * num_pairs},
-        {&r->scratch, (uint64_t)thread_pool_num_threads(r->pool) * r->scratch_len},
+        {&r->scratch, (uint64_t)r->num_threads * r->scratch_len},
     };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         if (data)
@@ -205,21 +205,37 @@ static uint64_t carve(struct runner *r, float *data) {
     return at;
 }
 
-static enum errc map_workspace(struct runner *r, struct error *err) {
+static void set_strides(struct runner *r) {
     const struct model_config *c = r->config;
     r->hidden_stride = kernels_padded(c->hidden);
     r->q_stride = kernels_padded(c->num_heads * c->head_dim);
     r->kv_stride = kernels_padded(c->num_kv_heads * c->head_dim);
     r->ffn_stride = kernels_padded(c->ffn_hidden);
     r->scratch_len = scratch_floats(r);
+}
+
+/* Of activations as codes, for packed weights. */
+static uint64_t rounded_bytes(const struct runner *r) {
+    return packed_activations_bytes(r->opt.num_tokens_max, max_cols(r->config));
+}
+
+uint64_t runner_workspace_bytes(const struct model_config *config, const struct runner_options *opt,
+                                bool packed) {
+    struct runner r = {.config = config, .opt = *opt};
+    r.num_threads = opt->num_threads ? opt->num_threads : thread_pool_num_cpus();
+    set_strides(&r);
+    return carve(&r, NULL) * sizeof(float) + (packed ? rounded_bytes(&r) : 0) +
+           opt->num_tokens_max * sizeof(*r.row_seq);
+}
+
+static enum errc map_workspace(struct runner *r, struct error *err) {
+    set_strides(r);
     if (region_map(&r->workspace, carve(r, NULL), "workspace", err))
         return err->code;
     madvise(r->workspace.data, r->workspace.bytes, MADV_HUGEPAGE); /* the KV cache fills slowly */
     carve(r, r->workspace.data);
     if (r->placed.bytes &&
-        region_map(&r->rounded,
-                   packed_activations_bytes(r->opt.num_tokens_max, max_cols(c)) / sizeof(float),
-                   "workspace", err))
+        region_map(&r->rounded, rounded_bytes(r) / sizeof(float), "workspace", err))
         return err->code;
     r->row_seq = mem_try_alloc(r->opt.num_tokens_max * sizeof(*r->row_seq));
     return r->row_seq ? OK : err_set(err, ERR_EXHAUSTED, "no memory for the workspace");
@@ -240,9 +256,8 @@ enum errc runner_create(const struct model *m, const struct runner_options *opt,
     r->weights = model_weights(m);
     r->opt = *opt;
     r->kernels = opt->reference ? cpu_kernels_ref() : cpu_kernels_best();
-    if (check_options(r->config, opt, err) ||
-        thread_pool_create(opt->num_threads ? opt->num_threads : thread_pool_num_cpus(), &r->pool,
-                           err) ||
+    r->num_threads = opt->num_threads ? opt->num_threads : thread_pool_num_cpus();
+    if (check_options(r->config, opt, err) || thread_pool_create(r->num_threads, &r->pool, err) ||
         place_weights(r, err) || map_kv(r, err) || map_workspace(r, err))
         return err->code;
     log_info("running on the CPU", "kernels=%s processor=\"%s\" threads=%u", r->kernels->name,

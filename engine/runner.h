@@ -11,6 +11,7 @@
 #include "core/base/mem.h"
 
 struct model;
+struct model_config;
 struct runner;
 struct weights_share;
 
@@ -52,6 +53,10 @@ void runner_forward(struct runner *r, const struct runner_batch *b, float *logit
 /* Memory that a runner takes for weights beside the mapped file, on this machine. */
 uint64_t runner_model_bytes(const struct model *m);
 
-uint64_t runner_kv_block_bytes(const struct model *m, uint32_t block_size);
+uint64_t runner_kv_block_bytes(const struct model_config *config, uint32_t block_size);
+
+/* Memory for the activations of a step; `packed`: with weights in their packed form. */
+uint64_t runner_workspace_bytes(const struct model_config *config, const struct runner_options *opt,
+                                bool packed);
 
 #endif

@@ -241,7 +241,7 @@ static void options_out_of_range_are_refused_by_name(void **state) {
         assert_string_equal(err.field, fields[i]);
         assert_null(r);
     }
-    assert_int_equal(runner_kv_block_bytes(m, 16), 2 * 2 * 2 * 16 * 16 * 4);
+    assert_int_equal(runner_kv_block_bytes(model_config(m), 16), 2 * 2 * 2 * 16 * 16 * 4);
 }
 
 int main(void) {

@@ -25,6 +25,7 @@ struct safetensors {
     struct arena *arena; /* names, paths, nothing else */
     struct file_map *shards;
     uint32_t num_shards;
+    bool head_only; /* data is not looked at */
     struct tensor_source source;
     uint32_t tensors_cap;
 };
@@ -170,9 +171,21 @@ static enum errc read_header(struct safetensors *st, const char *path, const str
     return rc;
 }
 
+/* The header says in its first bytes how long it is. */
+static enum errc open_head(const char *path, struct file_map *map, struct error *err) {
+    uint64_t len = 0;
+    if (file_map_open_head(path, HEADER_AT, map, err))
+        return err->code;
+    memcpy(&len, map->data, map->len < HEADER_AT ? map->len : HEADER_AT);
+    if (len > SAFETENSORS_HEADER_BYTES_MAX || len > map->len)
+        return OK; /* read_header() says so */
+    file_map_close(map);
+    return file_map_open_head(path, HEADER_AT + len, map, err);
+}
+
 static enum errc add_shard(struct safetensors *st, const char *path, struct error *err) {
     struct file_map *map = &st->shards[st->num_shards];
-    if (file_map_open(path, map, err))
+    if (st->head_only ? open_head(path, map, err) : file_map_open(path, map, err))
         return err->code;
     st->num_shards++;
     return read_header(st, path, map, err);
@@ -257,7 +270,7 @@ static enum errc open_indexed(struct safetensors *st, const char *dir, const cha
                               struct error *err) {
     struct file_map map;
     json_error_t json_err;
-    if (file_map_open(index, &map, err))
+    if (file_map_open_head(index, INDEX_BYTES_MAX, &map, err))
         return err->code;
     json_t *root = NULL;
     if (map.len <= INDEX_BYTES_MAX)
@@ -281,10 +294,12 @@ static enum errc open_indexed(struct safetensors *st, const char *dir, const cha
     return rc;
 }
 
-enum errc safetensors_open_dir(const char *dir, struct safetensors **ret_st, struct error *err) {
+static enum errc open_dir(const char *dir, bool head_only, struct safetensors **ret_st,
+                          struct error *err) {
     AUTO_FREE char *single = mem_printf("%s/model.safetensors", dir);
     AUTO_FREE char *index = mem_printf("%s/model.safetensors.index.json", dir);
     AUTO(safetensors) st = create(dir);
+    st->head_only = head_only;
     if (!access(index, F_OK)) {
         if (open_indexed(st, dir, index, err))
             return err->code;
@@ -296,6 +311,15 @@ enum errc safetensors_open_dir(const char *dir, struct safetensors **ret_st, str
     }
     *ret_st = steal(st);
     return OK;
+}
+
+enum errc safetensors_open_dir(const char *dir, struct safetensors **ret_st, struct error *err) {
+    return open_dir(dir, false, ret_st, err);
+}
+
+enum errc safetensors_open_dir_head(const char *dir, struct safetensors **ret_st,
+                                    struct error *err) {
+    return open_dir(dir, true, ret_st, err);
 }
 
 void safetensors_close(struct safetensors *st) {

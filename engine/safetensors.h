@@ -25,6 +25,10 @@ MUST_CHECK enum errc safetensors_open(const char *path, struct safetensors **ret
  * neither is there, or a file that the index names is not. */
 MUST_CHECK enum errc safetensors_open_dir(const char *dir, struct safetensors **ret_st,
                                           struct error *err);
+/* The same for who wants the tensors' places only: their data reads as zeros, and the files may be
+ * cut short meanwhile (file_map_open_head). */
+MUST_CHECK enum errc safetensors_open_dir_head(const char *dir, struct safetensors **ret_st,
+                                               struct error *err);
 void safetensors_close(struct safetensors *st);
 DEFINE_AUTO(safetensors, safetensors_close)
 

@@ -50,6 +50,12 @@ struct sampler {
 
 #define COUNT_IN_PROMPT (1u << 31) /* beside the count of the completion */
 
+uint64_t sampler_bytes(uint32_t vocab_size) {
+    const struct sampler *s = NULL;
+    return vocab_size * (uint64_t)(sizeof(s->changed[0]) + sizeof(s->weights[0]) +
+                                   sizeof(s->candidates[0]) + sizeof(s->counts[0]));
+}
+
 enum errc sampler_create(const struct sampler_options *opt, struct sampler **ret_s,
                          struct error *err) {
     AUTO(sampler) s = mem_alloc(sizeof(*s));

@@ -31,6 +31,8 @@ MUST_CHECK bool sampler_sample(struct sampler *s, const struct request *rq, cons
 MUST_CHECK bool sampler_score(const struct sampler *s, const struct request *rq, int32_t id,
                               const float *logits, struct engine_token *ret_token);
 
+uint64_t sampler_bytes(uint32_t vocab_size); /* memory that one takes */
+
 bool sampler_is_eog(const struct sampler *s, int32_t id);
 
 /* log(sum(exp(logits))): logits[i] minus it is the logarithm of i's probability. NaN when the

@@ -197,6 +197,10 @@ const uint8_t *weights_share_found(const struct weights_share *s) {
     return s->found ? s->mapping + WEIGHTS_SHARE_HEADER_BYTES : NULL;
 }
 
+bool weights_share_in_use(const struct weights_share *s) {
+    return s->mapping != NULL;
+}
+
 /* ---- making ---- */
 
 /* Memory is taken here, so that there is an error instead of a signal later. */

@@ -34,6 +34,8 @@ void weights_share_ask(struct weights_share *s, const struct model *m, const cha
                        uint64_t bytes);
 /* The weights, 4096-aligned, borrowed until close; NULL: nobody had them. */
 const uint8_t *weights_share_found(const struct weights_share *s);
+/* Whether this process's weights are in shared memory, found or made here. */
+bool weights_share_in_use(const struct weights_share *s);
 /* Memory to make them in, zeroed, 4096-aligned; NULL: they are not to be shared. */
 uint8_t *weights_share_begin(struct weights_share *s);
 /* They are made: the memory, which stays where it is, cannot be written any more, and others get

@@ -171,6 +171,8 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .driver = supervisor_driver(c->supervisor),
         .usage = opt->usage,
         .device_reader = c->device_reader,
+        .memory_need = opt->memory_need,
+        .memory_gauge = opt->memory_gauge,
         .gateway_url = opt->gateway_url,
         .kube_address = opt->kube_address,
         .ca_pem = opt->ca_pem,

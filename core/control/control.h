@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "core/auth.h"
+#include "core/base/memory_need.h"
 #include "core/base/metrics.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
@@ -25,6 +26,8 @@ struct control_options {
     struct podlog *podlog;
     struct usage *usage;           /* NULL: what runs is not measured */
     struct running_table *running; /* NULL: nobody looks at what runs */
+    memory_need_fn *memory_need;   /* NULL: pods hold what they ask for, no more */
+    void *memory_gauge;            /* its self */
     struct traffic *traffic;
     struct metrics *metrics;        /* NULL: nothing is counted */
     struct metrics *api_metrics;    /* the API server's, for the series; NULL: none */

@@ -46,6 +46,8 @@ struct fixture {
     bool stops_at_once; /* a stopped process has ended */
     int64_t wall_ms, mono_ms;
     char models_dir[96];
+    memory_need_fn *memory_need; /* NULL, unless a test sets it and starts the daemon anew */
+    void *memory_gauge;
 };
 
 /* The fake driver. */
@@ -231,6 +233,8 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .usage = f->usage,
         .decisions = f->decisions,
         .series = f->series,
+        .memory_need = f->memory_need,
+        .memory_gauge = f->memory_gauge,
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

@@ -11,6 +11,9 @@
  *   inferd.dev/gpu-memory: 20Gi   a part of a GPU that is not whole's   20 GiB
  *   both                          as above, where 20 GiB are left       both, on each
  *
+ * A pod that serves a model and asks for no memory holds what its process was computed, or has
+ * measured itself, to take; the same of the memory of GPUs that it asks for.
+ *
  * Best fit: of the devices where a pod would fit the one is chosen on which it leaves least memory,
  * so that the large ones stay free for who needs them; among equals the one with fewer shares given
  * away. Sizes are small (64 GPUs, some dozen pods), so everything is looked for from the start. */
@@ -37,6 +40,7 @@ struct holding {
     const json_t *pod;
     struct amount *amounts; /* by name */
     size_t num_amounts;
+    uint64_t gpu_bytes; /* computed need, if it asks for GPUs and not for bytes of their memory */
     struct grant *grants;
     size_t num_grants;
     bool held;
@@ -117,6 +121,30 @@ static void name_amount(struct holding *h, size_t *cap, const char *name) {
     h->amounts[h->num_amounts++].name = name;
 }
 
+static bool is_named(const struct holding *h, const char *name) {
+    for (size_t i = 0; i < h->num_amounts; i++) {
+        if (!strcmp(h->amounts[i].name, name))
+            return true;
+    }
+    return false;
+}
+
+/* Who asks gets what he asks for; else what was worked out counts. */
+static void read_need(struct holding *h, size_t *cap) {
+    const char *text = object_annotation(h->pod, PLACEMENT_MEMORY_ANNOTATION);
+    json_t *need = text ? json_loads(text, 0, NULL) : NULL;
+    int64_t measured = object_int(need, "measured", 0), bytes = object_int(need, "bytes", 0);
+    int64_t gpu = object_int(need, "gpu", 0);
+    bytes = measured > 0 ? measured : bytes;
+    if (bytes > 0 && bytes < INT64_MAX / 1000 && !is_named(h, "memory")) {
+        name_amount(h, cap, "memory");
+        h->amounts[h->num_amounts - 1].milli = bytes * 1000;
+    }
+    if (gpu > 0 && !is_named(h, DEVICES_MEMORY_RESOURCE))
+        h->gpu_bytes = (uint64_t)gpu;
+    json_decref(need);
+}
+
 static void read_amounts(struct holding *h) {
     static const char *const lists[] = {"containers", "initContainers"};
     static const char *const fields[] = {"requests", "limits"};
@@ -135,6 +163,7 @@ static void read_amounts(struct holding *h) {
     }
     for (i = 0; i < h->num_amounts; i++)
         h->amounts[i].milli = placement_request(h->pod, h->amounts[i].name);
+    read_need(h, &cap);
     if (h->num_amounts)
         qsort(h->amounts, h->num_amounts, sizeof(*h->amounts), compare_amounts);
 }
@@ -225,8 +254,20 @@ static uint64_t share_bytes(const struct device *d, uint64_t wanted) {
     return d->shares == 1 ? d->memory_bytes : wanted;
 }
 
-static uint64_t wanted_bytes(const struct holding *h) {
-    return (uint64_t)amount_of(h, DEVICES_MEMORY_RESOURCE) / 1000;
+static bool is_device_resource(const struct placement_room *r, const char *resource) {
+    for (uint32_t i = 0; r->devices && i < r->devices->num; i++) {
+        if (!strcmp(r->devices->list[i].resource, resource))
+            return true;
+    }
+    return r->devices && r->devices->num && !strcmp(resource, DEVICES_MEMORY_RESOURCE);
+}
+
+/* Bytes on each of the pod's devices: as it asks, or its computed need in equal parts. */
+static uint64_t wanted_bytes(const struct placement_room *r, const struct holding *h) {
+    uint64_t num = 0;
+    for (size_t i = 0; i < h->num_amounts && h->gpu_bytes; i++)
+        num += is_device_resource(r, h->amounts[i].name) ? (uint64_t)h->amounts[i].milli / 1000 : 0;
+    return num ? h->gpu_bytes / num : (uint64_t)amount_of(h, DEVICES_MEMORY_RESOURCE) / 1000;
 }
 
 /* What a bound pod was given; devices that are not there any more hold nothing. */
@@ -241,7 +282,7 @@ static void read_grants(const struct placement_room *r, struct holding *h) {
             const struct device *d = uuid ? devices_find(r->devices, uuid) : NULL;
             if (d)
                 add_grant(h, (uint32_t)(d - r->devices->list), share,
-                          share ? share_bytes(d, wanted_bytes(h)) : wanted_bytes(h));
+                          share ? share_bytes(d, wanted_bytes(r, h)) : wanted_bytes(r, h));
         }
     }
     json_decref(given);
@@ -282,14 +323,6 @@ static int64_t best_device(const struct placement_room *r, const char *resource,
     return best;
 }
 
-static bool is_device_resource(const struct placement_room *r, const char *resource) {
-    for (uint32_t i = 0; r->devices && i < r->devices->num; i++) {
-        if (!strcmp(r->devices->list[i].resource, resource))
-            return true;
-    }
-    return r->devices && r->devices->num && !strcmp(resource, DEVICES_MEMORY_RESOURCE);
-}
-
 /* Chooses `count` devices of a resource, taking each at once. */
 static bool choose(struct placement_room *r, struct holding *h, const char *resource, int64_t count,
                    uint64_t bytes) {
@@ -307,7 +340,7 @@ static bool choose(struct placement_room *r, struct holding *h, const char *reso
 /* Chooses all that the pod asks for and takes it. False: `*ret_missing` cannot be given; what was
  * chosen before stays taken. */
 static bool choose_all(struct placement_room *r, struct holding *h, const char **ret_missing) {
-    uint64_t bytes = wanted_bytes(h);
+    uint64_t bytes = wanted_bytes(r, h);
     bool any = false;
     for (size_t i = 0; i < h->num_amounts; i++) {
         const char *name = h->amounts[i].name;
@@ -351,6 +384,16 @@ void placement_room_add(struct placement_room *r, const json_t *pod) {
         r->holdings = mem_realloc(r->holdings, r->cap_holdings * sizeof(*r->holdings));
     }
     r->holdings[r->num_holdings++] = h;
+}
+
+uint64_t placement_room_memory(const struct placement_room *r, bool all) {
+    for (size_t i = 0; i < r->num_resources; i++) {
+        const struct resource *has = &r->resources[i];
+        int64_t left = has->allocatable - (all ? 0 : has->used);
+        if (!strcmp(has->name, "memory"))
+            return left > 0 ? (uint64_t)left / 1000 : 0;
+    }
+    return 0;
 }
 
 size_t placement_room_num(const struct placement_room *r) {

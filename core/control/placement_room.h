@@ -12,6 +12,11 @@
  * Under inferd.dev/gpu-memory stands the GPU of a pod that asked for memory alone. */
 #define PLACEMENT_DEVICES_ANNOTATION "inferd.io/devices"
 
+/* What the process of a pod takes that asks for no memory itself, written likewise: bytes as
+ * computed, "measured" by the process when it runs, which then counts, and "gpu" if it computes on
+ * one (pod_memory.h). */
+#define PLACEMENT_MEMORY_ANNOTATION "inferd.io/memory"
+
 struct placement_room;
 
 /* devices may be NULL: then all resources are sums. */
@@ -29,6 +34,9 @@ const json_t *placement_room_pod(const struct placement_room *r, size_t i);
 /* The i-th gives back what it holds, or takes it again. */
 void placement_room_remove(struct placement_room *r, size_t i);
 void placement_room_restore(struct placement_room *r, size_t i);
+
+/* Bytes of memory that nobody holds; all: that there are. */
+uint64_t placement_room_memory(const struct placement_room *r, bool all);
 
 struct placement_fit {
     bool cpu_fallback;     /* GPU resources that the node lacks altogether do not stop a pod */

@@ -300,6 +300,91 @@ static void a_device_that_is_given_away_twice_is_given_no_more(void **state) {
     json_decref(node);
 }
 
+/* A pod by its limits, with what its process was computed to take. */
+static json_t *measured_pod(const char *limits, const char *need) {
+    json_t *pod = gpu_pod(limits, 0);
+    object_set(pod, "metadata.annotations", json_pack("{s:s}", PLACEMENT_MEMORY_ANNOTATION, need));
+    return pod;
+}
+
+static void what_was_worked_out_counts_where_nothing_is_asked_for(void **state) {
+    static const struct {
+        const char *limits, *need, *gets;
+    } rows[] = {
+        /* GPUs 0 to 2 have 141, 24 and 80 GiB; the node has 100 GiB of memory. */
+        {G "1", "{\"gpu\":64424509440}", "{" G "[\"GPU-2\"]}"}, /* 60 GiB: the 24 are too few */
+        {G "1", "{\"gpu\":1}", "{" G "[\"GPU-1\"]}"},
+        {G "2", "{\"gpu\":171798691840}", "{" G "[\"GPU-2\",\"GPU-0\"]}"}, /* 80 on each */
+        {G "1", "{\"gpu\":214748364800}", "Insufficient inferd.dev/gpu-memory."},
+        {G "1," M "\"10Gi\"", "{\"gpu\":214748364800}", "{" G "[\"GPU-1\"]}"},
+        {"", "{\"gpu\":214748364800}", ""}, /* it asks for no GPU */
+        {"", "{\"bytes\":107374182400}", ""},
+        {"", "{\"bytes\":107374182401}", "Insufficient memory."},
+        {"", "{\"bytes\":107374182401,\"measured\":5}", ""},
+        {"", "{\"bytes\":5,\"measured\":107374182401}", "Insufficient memory."},
+        {"\"memory\":\"1Gi\"", "{\"bytes\":107374182401}", ""},
+        {"\"memory\":\"101Gi\"", "{\"bytes\":5}", "Insufficient memory."},
+        {"", "{\"bytes\":-5,\"gpu\":\"x\"}", ""},
+        {"", "nonsense", ""},
+    };
+    AUTO(devices) d = machine();
+    json_t *node = gpu_node();
+    object_set(node, "status.allocatable.memory", json_string("100Gi"));
+    add_gpu(d, 141);
+    add_gpu(d, 24);
+    add_gpu(d, 80);
+    devices_settle(d);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO(placement_room) room = placement_room_create(node, d);
+        const struct placement_options opt = {.node = node, .room = room};
+        struct placement p;
+        json_t *pod = measured_pod(rows[i].limits, rows[i].need);
+        placement_decide(pod, &opt, &p);
+        AUTO_FREE char *text = p.devices ? json_dumps(p.devices, JSON_COMPACT) : mem_strdup("");
+        const char *says = p.fits ? text : p.message + strlen("0/1 nodes are available: 1 ");
+        if (strncmp(says, rows[i].gets, strlen(rows[i].gets)) != 0 ||
+            (p.fits && strcmp(says, rows[i].gets) != 0))
+            fail_msg("%s %s gets \"%s\", not \"%s\"", rows[i].limits, rows[i].need, says,
+                     rows[i].gets);
+        placement_deinit(&p);
+        json_decref(pod);
+    }
+    json_decref(node);
+}
+
+static void models_of_known_size_share_a_gpu(void **state) {
+    AUTO(devices) d = machine();
+    json_t *node = gpu_node(), *pods[4];
+    const char *const gets[] = {"{" S "[\"GPU-0\"]}", "{" S "[\"GPU-0\"]}", "{" S "[\"GPU-1\"]}",
+                                ""};
+    add_gpu(d, 80);
+    add_gpu(d, 80);
+    share(d, 10);
+    devices_settle(d);
+    AUTO(placement_room) room = placement_room_create(node, d);
+    for (size_t i = 0; i < ARRAY_LEN(pods); i++) { /* 38, 38, 57 and 57 GiB */
+        const struct placement_options opt = {.node = node, .room = room};
+        struct placement p;
+        pods[i] = measured_pod(S "1", i < 2 ? "{\"gpu\":40802189312}" : "{\"gpu\":61203283968}");
+        placement_decide(pods[i], &opt, &p);
+        AUTO_FREE char *text = p.devices ? json_dumps(p.devices, JSON_COMPACT) : mem_strdup("");
+        assert_string_equal(text, gets[i]);
+        assert_int_equal(p.fits, *gets[i] != '\0');
+        if (p.fits) {
+            object_set(pods[i], "spec.nodeName", json_string("n"));
+            object_set(pods[i], "metadata.annotations",
+                       json_pack("{s:s, s:s}", PLACEMENT_DEVICES_ANNOTATION, text,
+                                 PLACEMENT_MEMORY_ANNOTATION,
+                                 object_annotation(pods[i], PLACEMENT_MEMORY_ANNOTATION)));
+            placement_room_add(room, pods[i]);
+        }
+        placement_deinit(&p);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(pods); i++)
+        json_decref(pods[i]);
+    json_decref(node);
+}
+
 /* Preemption. */
 
 /* Decides for a pod that is so important among others that hold a GPU each; says which go ("0 2").
@@ -474,6 +559,8 @@ int main(void) {
         cmocka_unit_test(models_share_a_gpu_by_bytes_and_none_gets_too_much),
         cmocka_unit_test(shares_are_spread_and_counted),
         cmocka_unit_test(broken_devices_are_given_to_nobody),
+        cmocka_unit_test(what_was_worked_out_counts_where_nothing_is_asked_for),
+        cmocka_unit_test(models_of_known_size_share_a_gpu),
         cmocka_unit_test(a_device_that_is_given_away_twice_is_given_no_more),
         cmocka_unit_test(the_least_important_are_pushed_off_and_no_more_than_needed),
         cmocka_unit_test(preemption_has_its_exceptions),

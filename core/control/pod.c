@@ -24,6 +24,7 @@
 #include "core/control/events.h"
 #include "core/control/placement.h"
 #include "core/control/pod_devices.h"
+#include "core/control/pod_memory.h"
 #include "core/control/pod_record.h"
 #include "core/control/pod_start.h"
 #include "core/control/pod_status.h"
@@ -286,6 +287,7 @@ static void run_container(struct world *w, const struct store_object *o, json_t 
     if (known) {
         tell_health(w, o->json, r, c, &state);
         pod_status_set_running(pod, status, &state, c->restarts);
+        pod_memory_note_measured(pod, state.memory_bytes);
         if (c->role == POD_ROLE_INIT)
             object_set(status, "ready", json_false()); /* when it is complete */
     } else if (c->wait_reason && l->plan[i].phase == POD_CONTAINER_ABSENT) {

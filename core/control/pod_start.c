@@ -7,6 +7,7 @@
 #include "core/control/pod.h"
 #include "core/control/pod_devices.h"
 #include "core/control/pod_env.h"
+#include "core/control/pod_memory.h"
 #include "core/control/pod_probes.h"
 #include "core/control/pod_serve.h"
 #include "core/control/pod_token.h"
@@ -43,6 +44,7 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_con
         .models = {.models_dir = w->models_dir, .hf_cache_dir = w->hf_cache_dir},
         .container = resolved,
         .path = path,
+        .kv_cache_bytes = pod_memory_kv_cache_bytes(pod),
     };
     enum errc rc = replica_command_make(pod, &opt, &c->command, err);
     c->has_command = !rc;

@@ -9,27 +9,47 @@
 #include "core/control/events.h"
 #include "core/control/placement.h"
 #include "core/control/pod_devices.h"
+#include "core/control/pod_memory.h"
 #include "core/node/device_reader.h"
 
 static const char COMPONENT[] = "default-scheduler";
 
+/* Takes the value; NULL: the annotation goes. */
 static void annotate(json_t *pod, const char *annotation, json_t *value) {
     json_t *annotations = object_at(pod, "metadata.annotations");
+    if (!value) {
+        json_object_del(annotations, annotation);
+        return;
+    }
     if (!json_is_object(annotations))
         object_set(pod, "metadata.annotations", annotations = json_object());
     json_object_set_new(annotations, annotation, value);
 }
 
-static enum errc bind(struct world *w, const struct store_object *pod, const struct placement *p,
-                      struct error *err) {
-    json_t *bound = json_deep_copy(pod->json);
+/* Gives the value of an annotation that is JSON; takes it. NULL: NULL. */
+static json_t *as_text(json_t *value) {
+    AUTO_FREE char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    json_decref(value);
+    return text ? json_string(text) : NULL;
+}
+
+/* Gives the pod with what it takes written into it, and nothing of what it has been given: that is
+ * decided now, whatever stands there. */
+json_t *scheduler_ask(struct world *w, const json_t *pod, const struct placement_room *room) {
+    json_t *asking = json_deep_copy(pod);
+    annotate(asking, PLACEMENT_DEVICES_ANNOTATION, NULL);
+    annotate(asking, PLACEMENT_MEMORY_ANNOTATION, as_text(pod_memory_need(w, pod, room)));
+    return asking;
+}
+
+/* asking: the pod as it was placed. */
+static enum errc bind(struct world *w, const struct store_object *pod, const json_t *asking,
+                      const struct placement *p, struct error *err) {
+    json_t *bound = json_deep_copy(asking);
     object_set(bound, "spec.nodeName", json_string(w->node_name));
     if (*p->fallback)
         annotate(bound, SCHEDULER_CPU_FALLBACK_ANNOTATION, json_string(p->fallback));
-    json_object_del(object_at(bound, "metadata.annotations"), PLACEMENT_DEVICES_ANNOTATION);
-    AUTO_FREE char *devices = p->devices ? json_dumps(p->devices, JSON_COMPACT) : NULL;
-    if (devices)
-        annotate(bound, PLACEMENT_DEVICES_ANNOTATION, json_string(devices));
+    annotate(bound, PLACEMENT_DEVICES_ANNOTATION, as_text(json_incref(p->devices)));
     object_delete(bound, "status.nominatedNodeName");
     object_set_condition(bound, "PodScheduled", "True", NULL, NULL, w->wall_ms);
     if (world_update(w, pod, bound, NULL, err))
@@ -45,9 +65,11 @@ static enum errc bind(struct world *w, const struct store_object *pod, const str
     return OK;
 }
 
-static enum errc refuse(struct world *w, const struct store_object *pod, const struct placement *p,
-                        struct error *err) {
-    json_t *waiting = json_deep_copy(pod->json);
+/* Who gets a place that others leave keeps what it takes with it: it counts for those that come
+ * meanwhile. */
+static enum errc refuse(struct world *w, const struct store_object *pod, const json_t *asking,
+                        const struct placement *p, struct error *err) {
+    json_t *waiting = json_deep_copy(p->num_victims ? asking : pod->json);
     object_set(waiting, "status.phase", json_string("Pending"));
     if (p->num_victims)
         object_set(waiting, "status.nominatedNodeName", json_string(w->node_name));
@@ -102,11 +124,14 @@ enum errc scheduler_bind(struct world *w, const struct store_object *pod, struct
     const struct placement_options opt = {
         .node = node ? node->json : NULL, .room = room, .cpu_fallback = w->config->cpu_fallback};
     struct placement p;
-    placement_decide(pod->json, &opt, &p);
-    enum errc rc = p.fits ? bind(w, pod, &p, err) : push_all_off(w, &all, pod->json, &p, err);
+    json_t *asking = scheduler_ask(w, pod->json, room);
+    placement_decide(asking, &opt, &p);
+    enum errc rc =
+        p.fits ? bind(w, pod, asking, &p, err) : push_all_off(w, &all, pod->json, &p, err);
     if (!p.fits && !rc)
-        rc = refuse(w, pod, &p, err);
+        rc = refuse(w, pod, asking, &p, err);
     placement_deinit(&p);
+    json_decref(asking);
     return rc;
 }
 

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "core/auth.h"
+#include "core/base/memory_need.h"
 #include "core/base/metrics.h"
 #include "core/config.h"
 #include "core/control/traffic.h"
@@ -72,6 +73,8 @@ struct world {
     struct replica_driver driver;
     struct usage *usage;                 /* may be NULL: what containers use is not measured */
     struct device_reader *device_reader; /* may be NULL: the machine has no devices */
+    memory_need_fn *memory_need;         /* NULL: what replicas take is not known */
+    void *memory_gauge;                  /* its self */
     const char *gateway_url, *kube_address, *ca_pem;
     const struct auth *auth; /* NULL: Secrets get no tokens */
     const char *node_name, *node_ip;

@@ -1,4 +1,5 @@
-/* One health question over a Unix socket. Only the status line is read: "HTTP/1.1 200". */
+/* One health question over a Unix socket. Of the answer the head is read: the status, and one
+ * header. A head that is longer than there is room for is judged by what has come of it. */
 #include "core/node/probe.h"
 
 #include <errno.h>
@@ -6,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "core/base/memory_need.h"
 
 void probe_init(struct probe *p) {
     *p = (struct probe){.fd = -1};
@@ -45,11 +48,22 @@ static enum probe_result finish(struct probe *p, enum probe_result result) {
     return result;
 }
 
+/* The header's number; 0: it is not there, or none. */
+static int64_t read_memory(const char *head) {
+    static const char name[] = "\r\n" MEMORY_NEED_HEADER ": ";
+    const char *at = strcasestr(head, name), *end = strstr(head, "\r\n\r\n");
+    int64_t bytes = at && (!end || at < end) ? strtoll(at + strlen(name), NULL, 10) : 0;
+    return bytes > 0 && bytes < INT64_MAX / 1000 ? bytes : 0;
+}
+
 /* "HTTP/1.x 200": twelve bytes decide. */
 static enum probe_result judge(struct probe *p) {
     bool ok = p->num_answered >= 12 && !memcmp(p->answer, "HTTP/1.", 7) &&
               !memcmp(p->answer + 8, " 200", 4);
-    return finish(p, ok ? PROBE_HEALTHY : PROBE_FAILED);
+    int64_t memory_bytes = ok ? read_memory(p->answer) : 0;
+    enum probe_result result = finish(p, ok ? PROBE_HEALTHY : PROBE_FAILED);
+    p->memory_bytes = memory_bytes;
+    return result;
 }
 
 enum probe_result probe_advance(struct probe *p, int64_t now_ms) {
@@ -66,12 +80,13 @@ enum probe_result probe_advance(struct probe *p, int64_t now_ms) {
     }
     while (p->num_asked == p->question_len) {
         ssize_t n =
-            recv(p->fd, p->answer + p->num_answered, sizeof(p->answer) - p->num_answered, 0);
+            recv(p->fd, p->answer + p->num_answered, PROBE_ANSWER_BYTES - p->num_answered, 0);
         if (n < 0 && errno == EAGAIN)
             break;
         if (n > 0)
             p->num_answered += (uint32_t)n;
-        if (n <= 0 || p->num_answered >= 12)
+        p->answer[p->num_answered] = '\0';
+        if (n <= 0 || p->num_answered == PROBE_ANSWER_BYTES || strstr(p->answer, "\r\n\r\n"))
             return judge(p);
     }
     return now_ms >= p->deadline_ms ? finish(p, PROBE_FAILED) : PROBE_PENDING;

@@ -1,4 +1,5 @@
-/* One health question over a Unix socket: GET PATH, is the status 200? Never blocks. */
+/* One health question over a Unix socket: GET PATH, is the status 200, and what does the replica
+ * say of its memory? Never blocks. */
 #ifndef CORE_NODE_PROBE_H
 #define CORE_NODE_PROBE_H
 
@@ -6,15 +7,17 @@
 
 enum probe_result { PROBE_PENDING, PROBE_HEALTHY, PROBE_FAILED };
 
-enum { PROBE_ANSWER_BYTES = 64, PROBE_QUESTION_BYTES = 256 };
+enum { PROBE_ANSWER_BYTES = 1024, PROBE_QUESTION_BYTES = 256 };
 
 struct probe {
     int fd; /* -1: none under way */
     int64_t deadline_ms;
     char question[PROBE_QUESTION_BYTES];
     uint32_t num_asked, question_len;
-    char answer[PROBE_ANSWER_BYTES];
+    char answer[PROBE_ANSWER_BYTES + 1];
     uint32_t num_answered;
+    int64_t
+        memory_bytes; /* what the last healthy answer said (core/base/memory_need.h); 0: nothing */
 };
 
 void probe_init(struct probe *p);

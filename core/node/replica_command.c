@@ -6,6 +6,7 @@
  * the container's own words are put in order, and the socket is added. */
 #include "core/node/replica_command.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -196,8 +197,8 @@ static void copy_warnings(struct replica_command *c, const struct engine_args *a
 
 /* inferd engine, the container's own words, then what this machine decides (the last one wins). */
 static void make_argv(struct replica_command *c, const struct words *w, size_t skip,
-                      const char *program) {
-    size_t n = 0, max = w->len + 16 + ENGINE_ARGS_NAMES_MAX;
+                      const char *program, uint64_t kv_cache_bytes) {
+    size_t n = 0, max = w->len + 18 + ENGINE_ARGS_NAMES_MAX;
     c->argv = mem_array(max, sizeof(char *));
     c->argv[n++] = mem_strdup(program);
     c->argv[n++] = mem_strdup("engine");
@@ -207,6 +208,10 @@ static void make_argv(struct replica_command *c, const struct words *w, size_t s
     c->argv[n++] = mem_strdup(c->model_path);
     c->argv[n++] = mem_strdup("--uds");
     c->argv[n++] = mem_strdup(c->uds_path);
+    if (kv_cache_bytes) {
+        c->argv[n++] = mem_strdup("--kv-cache-memory-bytes");
+        c->argv[n++] = mem_printf("%" PRIu64, kv_cache_bytes);
+    }
     bool named = false;
     for (size_t i = 0; i < w->len; i++)
         named = named || strstr(w->list[i], "--served") == w->list[i] ||
@@ -258,7 +263,7 @@ static enum errc build(const json_t *pod, const json_t *container, const struct 
     if (!rc) {
         name_model(c, &args);
         copy_warnings(c, &args);
-        make_argv(c, w, skip, opt->program);
+        make_argv(c, w, skip, opt->program, args.kv_cache_bytes ? 0 : opt->kv_cache_bytes);
         c->env = copy_env(container);
     }
     engine_args_deinit(&args);

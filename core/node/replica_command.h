@@ -44,6 +44,7 @@ struct replica_command_options {
     /* Which container, with its place for messages; NULL: the first, "spec.containers[0]". */
     const json_t *container;
     const char *path;
+    uint64_t kv_cache_bytes; /* for an engine whose args do not say; 0: it decides itself */
 };
 
 /* pod: the Pod object. ERR_INVALID: an image no runtime here serves (with the list), an option that

@@ -596,6 +596,10 @@ static bool wants_probes(const struct replica *r) {
 
 static void advance_probe(struct replica *r, int64_t now) {
     enum probe_result result = probe_advance(&r->probe, now);
+    if (result == PROBE_HEALTHY && r->probe.memory_bytes != r->state.memory_bytes) {
+        r->state.memory_bytes = r->probe.memory_bytes;
+        r->changed = true;
+    }
     if (result != PROBE_PENDING && wants_probes(r))
         on_probe_result(r, result == PROBE_HEALTHY, now);
 }

@@ -56,10 +56,11 @@ enum replica_phase {
 struct replica_state {
     enum replica_phase phase;
     int32_t pid;
-    int exit_code;   /* when EXITED; 128 + signal when a signal ended it */
-    int signal;      /* 0: exited by itself */
-    bool oom_killed; /* for exceeding memory_bytes_max */
-    bool started;    /* its startup probe has succeeded; without one: it was ready once, or runs */
+    int exit_code;        /* when EXITED; 128 + signal when a signal ended it */
+    int signal;           /* 0: exited by itself */
+    bool oom_killed;      /* for exceeding memory_bytes_max */
+    int64_t memory_bytes; /* what it says that it takes (probe.h); 0: it has not said */
+    bool started; /* its startup probe has succeeded; without one: it was ready once, or runs */
     int64_t started_ms, ready_ms, finished_ms;  /* wall clock; 0: not yet */
     char message[SUPERVISOR_MESSAGE_BYTES_MAX]; /* termination message: what the process wrote to
                                                    $INFERD_TERMINATION_LOG, else its last log lines
