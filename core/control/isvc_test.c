@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include "core/control/fixture_test.h"
 #include "core/control/isvc_predictor.h"
 
@@ -170,6 +172,37 @@ static void a_broken_model_tells_its_tensor_in_every_status(void **state) {
     assert_non_null(strstr(t->services[0].not_ready_reason, "attn_q"));
 }
 
+/* A crash that is no failed load: requests are held until the back-off is over. */
+static void a_replica_that_served_and_crashed_is_waited_for(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_exit(f, fixture_only_process(f), 0, SIGKILL, "");
+    fixture_settle(f); /* the first restart is at once */
+    fixture_exit(f, fixture_only_process(f), 0, SIGKILL, "");
+    fixture_pass(f);
+    assert_field(fixture_nth(f, KIND_POD, 0), "status.containerStatuses.0.state.waiting.reason",
+                 "CrashLoopBackOff");
+    AUTO(traffic_table) t = traffic_current(f->traffic);
+    assert_int_equal(traffic_num_ready(&t->services[0]), 0);
+    assert_true(t->services[0].waiting_may_help);
+}
+
+static void a_drained_node_is_waited_for(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_patch(f, KIND_NODE, "gpu1", "spec.unschedulable", "true");
+    AUTO_FREE char *pod = mem_strdup(object_name(fixture_nth(f, KIND_POD, 0)));
+    fixture_delete(f, KIND_POD, pod, "Background", 30);
+    fixture_pass(f);
+    assert_condition(fixture_nth(f, KIND_POD, 0), "PodScheduled", "False", "Unschedulable",
+                     "unschedulable");
+    AUTO(traffic_table) t = traffic_current(f->traffic);
+    assert_true(t->services[0].waiting_may_help);
+    fixture_patch(f, KIND_NODE, "gpu1", "spec.unschedulable", "false");
+    fixture_pass(f);
+    assert_int_equal(fixture_ready_replicas(f, "demo"), 1);
+}
+
 static void an_update_rolls_without_a_gap(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
@@ -328,6 +361,8 @@ int main(void) {
         FIXTURE_TEST(without_a_gpu_the_guides_manifest_is_pending_in_the_schedulers_words),
         FIXTURE_TEST(the_guides_manifest_says_what_is_missing_and_runs_once_it_is_there),
         FIXTURE_TEST(a_broken_model_tells_its_tensor_in_every_status),
+        FIXTURE_TEST(a_replica_that_served_and_crashed_is_waited_for),
+        FIXTURE_TEST(a_drained_node_is_waited_for),
         FIXTURE_TEST(an_update_rolls_without_a_gap),
         FIXTURE_TEST(an_update_with_the_only_gpu_gives_it_over),
         FIXTURE_TEST(deleting_the_service_deletes_everything),

@@ -193,6 +193,7 @@ static void settle_exit(struct world *w, const json_t *pod, struct look *l, size
     tell_exit(w, pod, c, state);
     c->ended = l->plan[i].phase == POD_CONTAINER_ENDED;
     c->exit_code = state->exit_code;
+    c->served = state->ready_ms > 0;
     if (c->ended || plan->ended)
         return;
     struct restart_run run = {

@@ -28,6 +28,7 @@ struct pod_container {
     int64_t start_at_ms;              /* monotonic: no start before */
     int64_t start_retry_ms;           /* after a start that did not come about */
     char *wait_reason, *wait_message; /* why it has not been started; NULL: nothing is in the way */
+    bool served;                      /* the last run was ready before it ended */
     bool ended;                       /* for good, with this: */
     int exit_code;
     bool unhealthy_told;

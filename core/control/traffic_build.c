@@ -14,6 +14,7 @@
 #include "core/control/autoscale_plan.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/pod.h"
+#include "core/control/pod_record.h"
 #include "core/control/pod_status.h"
 #include "core/control/replicaset.h"
 #include "core/control/revision.h"
@@ -215,24 +216,50 @@ static bool one_is_ending(const struct builder *b) {
     return false;
 }
 
+/* The node takes no new pods for a while: somebody drains it, and will be back. */
+static bool is_cordoned(const struct builder *b) {
+    AUTO(store_object) node = world_get(b->w, KIND_NODE, NULL, b->w->node_name);
+    return node && object_bool(node->json, "spec.unschedulable", false);
+}
+
+/* The process ended and waits to be started again, but it was ready before it did: this is no model
+ * that cannot be loaded. */
+static bool served_in_its_last_run(const struct builder *b, const json_t *pod) {
+    const struct pod_record *r = pod_record_find(b->w, object_uid(pod));
+    const struct pod_container *main = r ? pod_record_first_main(r) : NULL;
+    return main && main->served;
+}
+
+static bool pod_may_become_ready(const struct builder *b, const json_t *pod, bool ending) {
+    const char *scheduled = object_condition(pod, "PodScheduled");
+    const char *waiting = pod_status_waiting(pod);
+    if (scheduled && !strcmp(scheduled, "False"))
+        return ending || is_cordoned(b);
+    return !waiting || !strcmp(waiting, "ContainerCreating") ||
+           (!strcmp(waiting, "CrashLoopBackOff") && served_in_its_last_run(b, pod));
+}
+
+/* Between the end of a pod and the beginning of the next there is none. */
+static bool replicas_are_wanted(const struct builder *b, const json_t *isvc) {
+    AUTO_FREE char *name = mem_printf("%s-predictor", object_name(isvc));
+    AUTO(store_object) d = world_get(b->w, KIND_DEPLOYMENT, object_namespace(isvc), name);
+    return d && object_int(d->json, "spec.replicas", 1) > 0;
+}
+
 /* A replica is on its way, or will be, and nothing has gone wrong with it yet. */
-static bool may_become_ready(const struct builder *b, const json_t *isvc) {
+static bool may_become_ready(struct builder *b, const json_t *isvc) {
     bool any = false, ending = one_is_ending(b);
     for (size_t i = 0; i < b->num_pods; i++) {
-        const json_t *pod = b->pods[i].pod;
-        const char *scheduled = object_condition(pod, "PodScheduled");
-        const char *waiting = pod_status_waiting(pod);
-        bool refused = scheduled && !strcmp(scheduled, "False") && !ending;
-        bool stuck = waiting && strcmp(waiting, "ContainerCreating") != 0;
-        if (!replicaset_pod_active(pod))
+        if (!replicaset_pod_active(b->pods[i].pod))
             continue;
         any = true;
-        if (!refused && !stuck)
+        if (pod_may_become_ready(b, b->pods[i].pod, ending))
             return true;
     }
     const char *transition = object_str(isvc, "status.modelStatus.transitionStatus");
-    return !any && (!transition || !strcmp(transition, "InProgress") ||
-                    (!strcmp(transition, "UpToDate") && autoscale_wakes(isvc)));
+    return !any &&
+           (!transition || !strcmp(transition, "InProgress") || replicas_are_wanted(b, isvc) ||
+            (!strcmp(transition, "UpToDate") && autoscale_wakes(isvc)));
 }
 
 static const char *why_not_ready(struct builder *b, const json_t *isvc) {
