@@ -138,7 +138,8 @@ static void handle(struct http_exchange *x, void *user) {
                                .path = http_path(x),
                                .raw_query = http_raw_query(x)};
     rq.body = http_body(x, &rq.body_len);
-    if (!route_by_host(table, rq.host) && own_endpoint(g, table, x))
+    const struct traffic_tag *tag;
+    if (!route_by_host(table, rq.host, &tag) && own_endpoint(g, table, x))
         return;
     struct route route;
     struct error err = ERROR_INIT;
@@ -152,7 +153,7 @@ static void handle(struct http_exchange *x, void *user) {
         reply_refused(x, route.target, &err);
         return;
     }
-    relay_submit(g->relay, x, route.service->ns, route.service->name, route.target);
+    relay_submit(g->relay, x, &route);
 }
 
 /* ---- life ---- */

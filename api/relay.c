@@ -27,8 +27,9 @@
  * just then. It refuses that one with a header of its own, which is no failure and no answer: the
  * replica is not picked again, and the request goes on as if it had just come, however often.
  *
- * A request that names a revision in X-Inferd-Revision goes there, whatever its share: the way to
- * try a dark launch. It takes no turn, so the shares of the others stay exact. */
+ * A request that names a revision, in X-Inferd-Revision or by a tag in its host or path, goes
+ * there, whatever its share: the way to try a dark launch. It takes no turn, so the shares of the
+ * others stay exact. */
 #include "api/relay.h"
 
 #include <pthread.h>
@@ -65,6 +66,7 @@ struct relay_request {
     struct http_exchange *x;   /* NULL: answered */
     struct traffic_turn *turn; /* of its service, whose load it is part of; a reference */
     char *ns, *name, *target;
+    char *tag; /* of the revision that the host or path asks for; NULL: none */
     int64_t start_ns;
 
     struct upstream_call *call;      /* NULL: not with a replica */
@@ -411,6 +413,7 @@ static void request_free(struct relay_request *rq) {
     free(rq->ns);
     free(rq->name);
     free(rq->target);
+    free(rq->tag);
     head_clear(&rq->head);
     free(rq->revision);
     buf_deinit(&rq->wrap);
@@ -641,15 +644,16 @@ static bool lists(const struct traffic_service *s, const struct traffic_replica 
     return false;
 }
 
-/* The revision that the client asks for; NULL: the shares decide. */
-static const char *asked_revision(const struct relay_request *rq) {
-    return http_header(rq->x, REVISION_HEADER);
+/* The revision that the client asks for, by tag or by header; NULL: the shares decide. */
+static const char *asked_revision(const struct relay_request *rq, const struct traffic_service *s) {
+    const struct traffic_tag *tag = rq->tag && s ? traffic_find_tag(s, rq->tag) : NULL;
+    return tag ? tag->revision : rq->tag ? "" : http_header(rq->x, REVISION_HEADER);
 }
 
 static bool try_send(struct relay_request *rq, const struct traffic_service *s) {
     if (rq->avoid && !lists(s, rq->avoid)) /* if it comes back it is another process */
         traffic_replica_unref(steal(rq->avoid));
-    const char *asked = asked_revision(rq);
+    const char *asked = asked_revision(rq, s);
     const struct traffic_revision *revision = asked ? traffic_find_revision(s, asked) : NULL;
     struct traffic_replica *replica = NULL;
     if (revision)
@@ -667,7 +671,18 @@ static bool try_send(struct relay_request *rq, const struct traffic_service *s) 
 /* Why a request cannot be sent to its service now and need not wait either. OK: it may wait. */
 static enum errc hopeless(const struct relay_request *rq, const struct traffic_service *s,
                           struct error *err) {
-    const char *ns = rq->ns, *name = rq->name, *asked = asked_revision(rq);
+    const char *ns = rq->ns, *name = rq->name, *asked = asked_revision(rq, s);
+    if (s && rq->tag && !*asked)
+        return err_set(err, ERR_NOT_FOUND,
+                       "InferenceService %s in namespace %s has no revision \"%s\" any more", name,
+                       ns, rq->tag);
+    if (s && rq->tag && !traffic_find_revision(s, asked)) {
+        err_set(err, ERR_UNAVAILABLE,
+                "InferenceService %s in namespace %s: revision %s (\"%s\") is not ready", name, ns,
+                asked, rq->tag);
+        err->retry_after_seconds = RETRY_AFTER_SECONDS;
+        return err->code;
+    }
     if (s && asked && !traffic_find_revision(s, asked))
         return err_set(err, ERR_NOT_FOUND,
                        "X-Inferd-Revision: InferenceService %s in namespace %s has no ready "
@@ -751,7 +766,7 @@ static void serve_hold(struct relay *r, struct hold *h, const struct traffic_tab
         struct error err = ERROR_INIT;
         if (hopeless(rq, s, &err))
             fail(rq, &err);
-        else if (!try_send(rq, s) && !rq->avoid && !asked_revision(rq))
+        else if (!try_send(rq, s) && !rq->avoid && !asked_revision(rq, s))
             return; /* no room; one that is choosy does not speak for those behind it */
     }
 }
@@ -929,14 +944,14 @@ void relay_stop(struct relay *r) {
 }
 
 /* Called in a server thread; from the signal on the request is the relay thread's. */
-void relay_submit(struct relay *r, struct http_exchange *x, const char *ns, const char *name,
-                  const char *target) {
+void relay_submit(struct relay *r, struct http_exchange *x, const struct route *route) {
     struct relay_request *rq = mem_alloc(sizeof(*rq));
     rq->relay = r;
     rq->x = x;
-    rq->ns = mem_strdup(ns);
-    rq->name = mem_strdup(name);
-    rq->target = mem_strdup(target);
+    rq->ns = mem_strdup(route->service->ns);
+    rq->name = mem_strdup(route->service->name);
+    rq->target = mem_strdup(route->target);
+    rq->tag = route->tag ? mem_strdup(route->tag->name) : NULL;
     rq->start_ns = clock_mono_ns();
     metric_add(series(rq, &in_flight), 1);
     http_on_gone(x, on_gone, rq);

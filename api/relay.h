@@ -6,8 +6,8 @@
 #ifndef API_RELAY_H
 #define API_RELAY_H
 
+#include "api/route.h"
 #include "core/base/metrics.h"
-#include "core/control/traffic.h"
 #include "core/http.h"
 
 struct relay;
@@ -26,9 +26,8 @@ MUST_CHECK enum errc relay_start(const struct relay_options *opt, struct relay *
 void relay_stop(struct relay *r);
 DEFINE_AUTO(relay, relay_stop)
 
-/* Takes the exchange, from its handler. target: what the replica is asked for. */
-void relay_submit(struct relay *r, struct http_exchange *x, const char *ns, const char *name,
-                  const char *target);
+/* Takes the exchange, from its handler; borrows the route for the call. */
+void relay_submit(struct relay *r, struct http_exchange *x, const struct route *route);
 
 /* One more answered request that never reached a replica: for the metrics. ns, name: NULL when no
  * service was found. */

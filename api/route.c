@@ -19,17 +19,34 @@ bool route_is_ready(const struct traffic_service *s) {
 
 /* ---- by host ---- */
 
-const struct traffic_service *route_by_host(const struct traffic_table *table, const char *host) {
+static bool has_host(const char *const *hosts, const char *host, size_t len) {
+    for (; hosts && *hosts; hosts++) {
+        if (strlen(*hosts) == len && !strncasecmp(*hosts, host, len))
+            return true;
+    }
+    return false;
+}
+
+const struct traffic_service *route_by_host(const struct traffic_table *table, const char *host,
+                                            const struct traffic_tag **ret_tag) {
+    *ret_tag = NULL;
     if (!host)
         return NULL;
     size_t len = strcspn(host, ":"); /* an IPv6 literal is no service's name anyway */
     if (len && host[len - 1] == '.')
         len--; /* the root's dot */
     for (uint32_t i = 0; i < table->num_services; i++) {
-        const char *const *hosts = table->services[i].hosts;
-        for (; hosts && *hosts; hosts++)
-            if (strlen(*hosts) == len && !strncasecmp(*hosts, host, len))
-                return &table->services[i];
+        if (has_host(table->services[i].hosts, host, len))
+            return &table->services[i];
+    }
+    for (uint32_t i = 0; i < table->num_services; i++) {
+        const struct traffic_service *s = &table->services[i];
+        for (uint32_t t = 0; t < s->num_tags; t++) {
+            if (!has_host(s->tags[t].hosts, host, len))
+                continue;
+            *ret_tag = &s->tags[t];
+            return s;
+        }
     }
     return NULL;
 }
@@ -213,6 +230,23 @@ static const char *after(const char *text, const char *prefix) {
     return strncmp(text, prefix, len) ? NULL : text + len;
 }
 
+/* "latest-demo": the service demo, which has a tag latest. */
+static const struct traffic_service *find_tagged(const struct traffic_table *table, const char *ns,
+                                                 const char *name,
+                                                 const struct traffic_tag **ret_tag) {
+    for (const char *dash = strchr(name, '-'); dash; dash = strchr(dash + 1, '-')) {
+        const struct traffic_service *s = traffic_find(table, ns, dash + 1);
+        for (uint32_t t = 0; s && t < s->num_tags; t++) {
+            const char *tag = s->tags[t].name;
+            if (strlen(tag) != (size_t)(dash - name) || strncmp(tag, name, strlen(tag)) != 0)
+                continue;
+            *ret_tag = &s->tags[t];
+            return s;
+        }
+    }
+    return NULL;
+}
+
 /* rest: "NAMESPACE/NAME" or "NAMESPACE/NAME/...". */
 static enum errc find_by_path(const struct traffic_table *table, const struct route_request *rq,
                               const char *rest, struct arena *arena, struct route *ret_route,
@@ -224,6 +258,8 @@ static enum errc find_by_path(const struct traffic_table *table, const struct ro
     const char *name = arena_strndup(arena, name_at, name_len);
     ret_route->service = traffic_find(table, ns, name);
     if (!ret_route->service)
+        ret_route->service = find_tagged(table, ns, name, &ret_route->tag);
+    if (!ret_route->service)
         return err_set(err, ERR_NOT_FOUND, "there is no InferenceService %s in namespace %s",
                        *name ? name : "\"\"", *ns ? ns : "\"\"");
     ret_route->target = with_query(rq, name_at + name_len, arena);
@@ -232,8 +268,8 @@ static enum errc find_by_path(const struct traffic_table *table, const struct ro
 
 enum errc route_find(const struct traffic_table *table, const struct route_request *rq,
                      struct arena *arena, struct route *ret_route, struct error *err) {
-    struct route route = {.service = route_by_host(table, rq->host),
-                          .target = with_query(rq, rq->raw_path, arena)};
+    struct route route = {.target = with_query(rq, rq->raw_path, arena)};
+    route.service = route_by_host(table, rq->host, &route.tag);
     const char *rest = after(rq->raw_path, "/serving/");
     if (!route.service && rest) {
         enum errc rc = find_by_path(table, rq, rest, arena, &route, err);

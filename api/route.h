@@ -2,6 +2,7 @@
  *
  *   by host     NAME.NAMESPACE.DOMAIN and the other hosts of a service: everything goes there
  *   by path     /serving/NAMESPACE/NAME/REST: the replica sees /REST
+ *   by tag      both with TAG-NAME instead of NAME, where no service is called that: one revision
  *   by model    the `model` of a JSON body under /v1/ or /openai/v1/, or the model in the path of
  *               /v1/models/MODEL[:predict], /v2/models/MODEL/...
  * A model that several services serve goes to the first (by namespace, name) that is ready. */
@@ -21,11 +22,13 @@ struct route_request {    /* all borrowed */
 
 struct route {
     const struct traffic_service *service; /* borrowed from the table */
-    const char *target; /* request target for the replica, query included; arena */
+    const struct traffic_tag *tag; /* borrowed: that revision is asked for; NULL: by the shares */
+    const char *target;            /* request target for the replica, query included; arena */
 };
 
-/* NULL: no service has that host. */
-const struct traffic_service *route_by_host(const struct traffic_table *table, const char *host);
+/* NULL: no service has that host. *ret_tag is NULL where it is not a tag's. */
+const struct traffic_service *route_by_host(const struct traffic_table *table, const char *host,
+                                            const struct traffic_tag **ret_tag);
 
 /* ERR_NOT_FOUND: no such service or model (names the known ones), or a path that nobody serves.
  * ERR_MALFORMED, ERR_INVALID: a body without a usable `model`. */

@@ -35,6 +35,14 @@ static struct traffic_revision *add_service(struct traffic_table *t, const char 
     return s->revisions;
 }
 
+static void add_tag(struct traffic_table *t, struct traffic_service *s, const char *name,
+                    const char *revision) {
+    struct traffic_tag *tag = &((struct traffic_tag *)(uintptr_t)s->tags)[s->num_tags++];
+    const char **hosts = arena_alloc(t->arena, 2 * sizeof(*hosts));
+    hosts[0] = arena_printf(t->arena, "%s-%s.%s.example.com", name, s->name, s->ns);
+    *tag = (struct traffic_tag){.name = name, .revision = revision, .hosts = hosts};
+}
+
 static int make_world(void **state) {
     struct world *w = mem_alloc(sizeof(*w));
     w->arena = arena_create();
@@ -42,8 +50,15 @@ static int make_world(void **state) {
     w->table->services = arena_alloc(w->table->arena, 8 * sizeof(*w->table->services));
     add_service(w->table, "a", "demo", "demo", false);
     add_service(w->table, "b", "demo", "demo", true);
+    add_service(w->table, "b", "latest-demo", "demo", false);
     add_service(w->table, "b", "llama", "meta/llama", true);
     add_service(w->table, "b", "llama2", "meta/llama-2", true);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct traffic_service *s = &w->table->services[i];
+        s->tags = arena_alloc(w->table->arena, 2 * sizeof(*s->tags));
+        add_tag(w->table, s, "latest", "r2");
+        add_tag(w->table, s, "my-canary", "r3");
+    }
     *state = w;
     return 0;
 }
@@ -70,7 +85,8 @@ static const char *route(struct world *w, const char *host, const char *path, co
     enum errc rc = route_find(w->table, &rq, w->arena, &r, &err);
     if (rc)
         return arena_printf(w->arena, "%s: %s", errc_name(rc), err.text);
-    return arena_printf(w->arena, "%s/%s %s", r.service->ns, r.service->name, r.target);
+    return arena_printf(w->arena, "%s/%s%s%s %s", r.service->ns, r.service->name, r.tag ? "#" : "",
+                        r.tag ? r.tag->revision : "", r.target);
 }
 
 static void hosts_win_over_everything(void **state) {
@@ -103,12 +119,12 @@ static void model_of_the_body_routes(void **state) {
         AUTO_FREE char *want = mem_printf("b/llama %s", paths[i]);
         assert_string_equal(route(w, NULL, paths[i], "", "{\"model\":\"meta/llama\"}"), want);
     }
-    /* Two services serve `demo`; the ready one answers. */
+    /* Three services serve `demo`; the ready one answers. */
     assert_string_equal(route(w, "h", "/v1/completions", "", "{\"model\":\"demo\"}"),
                         "b/demo /v1/completions");
     assert_string_equal(route(w, "h", "/v1/completions", "", "{\"model\":\"nope\"}"),
                         "NOT_FOUND: The model `nope` does not exist. Known models: `demo`, "
-                        "`demo`, `meta/llama`, `meta/llama-2`");
+                        "`demo`, `demo`, `meta/llama`, `meta/llama-2`");
     assert_string_equal(route(w, "h", "/nothing", "", ""), "NOT_FOUND: nothing is served at "
                                                            "/nothing");
 }
@@ -181,8 +197,32 @@ static void deep_and_long_bodies_cost_nothing(void **state) {
     assert_string_equal(model_of(w, b.data), "MALFORMED");
 }
 
+static void a_tag_before_the_name_asks_for_one_revision(void **state) {
+    struct world *w = *state;
+    assert_string_equal(route(w, "latest-demo.a.example.com:8080", "/v1/models", "", ""),
+                        "a/demo#r2 /v1/models");
+    assert_string_equal(route(w, "MY-CANARY-demo.a.example.com.", "/v1/models", "", ""),
+                        "a/demo#r3 /v1/models");
+    assert_string_equal(route(w, NULL, "/serving/a/latest-demo/v1/models", "x=1", ""),
+                        "a/demo#r2 /v1/models?x=1");
+    assert_string_equal(route(w, NULL, "/serving/a/my-canary-demo/v1/models", "", ""),
+                        "a/demo#r3 /v1/models");
+    /* A service that is called so comes before a tag that reads alike. */
+    assert_string_equal(route(w, "latest-demo.b.example.com", "/v1/models", "", ""),
+                        "b/latest-demo /v1/models");
+    assert_string_equal(route(w, NULL, "/serving/b/latest-demo/v1/models", "", ""),
+                        "b/latest-demo /v1/models");
+    assert_string_equal(route(w, NULL, "/serving/b/my-canary-latest-demo/x", "", ""),
+                        "b/latest-demo#r3 /x");
+    assert_non_null(strstr(route(w, NULL, "/serving/a/canary-demo/x", "", ""),
+                           "there is no InferenceService canary-demo"));
+    assert_non_null(strstr(route(w, NULL, "/serving/a/latest-/x", "", ""), "no InferenceService"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_tag_before_the_name_asks_for_one_revision, make_world,
+                                        free_world),
         cmocka_unit_test_setup_teardown(hosts_win_over_everything, make_world, free_world),
         cmocka_unit_test_setup_teardown(serving_prefix_is_stripped, make_world, free_world),
         cmocka_unit_test_setup_teardown(model_of_the_body_routes, make_world, free_world),

@@ -9,7 +9,7 @@ import threading
 import urllib.parse
 import urllib.request
 
-from harness import Daemon, inference_service, post, run_tests, wait_for
+from harness import PATIENCE, Daemon, inference_service, post, run_tests, wait_for
 
 V1, V2, V3 = (f"demo-predictor-0000{n}" for n in (1, 2, 3))
 LENGTHS = {"old": 512, "new": 384}  # --max-model-len tells the versions apart
@@ -230,6 +230,52 @@ def a_version_that_never_gets_ready_never_gets_a_request(program):
             "101" in error.stderr and "100" in error.stderr, error.stderr
 
 
+def beside(percent):
+    """Version "new" as the canary v2 beside the stable predictor, in KServe's newer form."""
+    service = manifest(LENGTHS["old"])
+    if percent is not None:
+        canary = manifest(LENGTHS["new"])["spec"]["predictor"]
+        service["spec"]["canary"] = [{"trafficPercent": percent, "predictor": {"name": "v2", **canary}}]
+    return service
+
+
+def a_named_canary_is_reached_by_its_tag_and_promoted_by_its_name(program):
+    canary = "demo-v2-predictor-00001"
+    with Daemon(program) as d:
+        d.apply(manifest(LENGTHS["old"]))
+        d.wait_ready("demo")
+        wait_rolled_out(d, V1)
+        with Load(d, clients=2) as load:
+            d.apply(beside(0))
+            d.kubectl("wait", "--for=condition=CanaryPredictorReady", "inferenceservice/demo",
+                      f"--timeout={PATIENCE}s", timeout=PATIENCE + 10)
+            assert ask(d, 50) == {V1: 50}
+            target = d.get("inferenceservice", "demo")["status"]["components"]["predictor"]["traffic"][1]
+            assert (target["tag"], target["revisionName"], target["percent"]) == ("v2", canary, 0), target
+            host = urllib.parse.urlparse(target["url"]).hostname
+            body = {"model": "demo", "prompt": "Hi", "max_tokens": 1}
+            for url, headers in ((d.gateway + "/v1/completions", {"Host": host}),
+                                 (d.gateway + "/serving/default/v2-demo/v1/completions", {})):
+                status, answer, got = post(url, body, headers=headers)
+                assert status == 200 and got["X-Inferd-Revision"] == canary, (answer, got)
+            d.apply(beside(30))
+            wait_for("30 %", lambda: traffic(d) == {V1: 70, canary: 30})
+            new = pods(d)[LENGTHS["new"]]
+        assert not load.failures, load.failures[:3]
+        # Of any 200 in a row; with the load beside them these would be some of a longer row.
+        assert ask(d, 200) == {V1: 140, canary: 60}
+        with Load(d, clients=2) as load:
+            promoted = manifest(LENGTHS["new"])
+            promoted["spec"]["predictor"]["name"] = "v2"
+            d.apply({**promoted, "spec": {**promoted["spec"], "canary": None}})
+            wait_rolled_out(d, canary)
+            assert ask(d, 50) == {canary: 50}
+            wait_for("the old pods to go", lambda: pods(d) == {LENGTHS["new"]: new})
+        print(f"  promoted by name under load: {dict(load.counts)}")
+        assert not load.failures, load.failures[:3]
+
+
 if __name__ == "__main__":
     run_tests(a_canary_walks_from_dark_to_promoted, a_canary_is_rolled_back_without_a_restart,
-              a_version_that_never_gets_ready_never_gets_a_request)
+              a_version_that_never_gets_ready_never_gets_a_request,
+              a_named_canary_is_reached_by_its_tag_and_promoted_by_its_name)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "core/control/autoscale_plan.h"
+#include "core/control/canary.h"
 #include "core/control/isvc_autoscaler.h"
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
@@ -154,16 +155,19 @@ static enum errc check_uri(const char *uri, const char *path, struct error *err)
                      field, uri);
 }
 
-static enum errc check_model(const json_t *section, const char *name, struct error *err) {
-    AUTO_FREE char *path = mem_printf("%s.%s", PREDICTOR, name);
+static enum errc check_model(const json_t *section, const char *base, const char *name,
+                             struct error *err) {
+    AUTO_FREE char *path = mem_printf("%s.%s", base, name);
     if (!json_is_object(section))
         return err_field(err, ERR_INVALID, path, "%s: Invalid value: must be an object", path);
     const char *format = object_str(section, "modelFormat.name");
-    if (!strcmp(name, "model") && (!format || !*format))
-        return err_field(
-            err, ERR_INVALID, "spec.predictor.model.modelFormat.name",
-            "spec.predictor.model.modelFormat.name: Required value: huggingface, gguf, "
-            "llama, vllm, or a format of your own ServingRuntime");
+    if (!strcmp(name, "model") && (!format || !*format)) {
+        AUTO_FREE char *field = mem_printf("%s.modelFormat.name", path);
+        return err_field(err, ERR_INVALID, field,
+                         "%s: Required value: huggingface, gguf, llama, vllm, or a format of your "
+                         "own ServingRuntime",
+                         field);
+    }
     if (check_uri(object_str(section, "storageUri"), path, err))
         return err->code;
     return check_resources(section, path, err);
@@ -171,19 +175,20 @@ static enum errc check_model(const json_t *section, const char *name, struct err
 
 /* At most one framework; without one, containers. Beside a framework containers are accepted, as
  * KServe's schema does, and have no effect (isvc_fields.c says so). */
-static enum errc check_implementation(const json_t *predictor, struct error *err) {
+static enum errc check_implementation(const json_t *predictor, const char *base,
+                                      struct error *err) {
     const char *found = NULL;
     for (const char *const *f = isvc_predictor_frameworks(); *f; f++) {
         const json_t *section = json_object_get(predictor, *f);
         if (!section || json_is_null(section))
             continue;
         if (found)
-            return err_field(err, ERR_INVALID, PREDICTOR,
-                             "spec.predictor: Invalid value: %s and %s: only one of model and the "
-                             "framework shorthands may be given",
-                             found, *f);
+            return err_field(err, ERR_INVALID, base,
+                             "%s: Invalid value: %s and %s: only one of model and the framework "
+                             "shorthands may be given",
+                             base, found, *f);
         found = *f;
-        if (check_model(section, *f, err))
+        if (check_model(section, base, *f, err))
             return err->code;
     }
     const json_t *containers = json_object_get(predictor, "containers");
@@ -191,17 +196,29 @@ static enum errc check_implementation(const json_t *predictor, struct error *err
     json_t *c;
     json_array_foreach (containers, i, c) {
         const char *image = object_str(c, "image");
-        AUTO_FREE char *path = mem_printf("spec.predictor.containers[%zu]", i);
+        AUTO_FREE char *path = mem_printf("%s.containers[%zu]", base, i);
         if (!found && (!image || !*image))
             return err_field(err, ERR_INVALID, path, "%s.image: Required value", path);
         if (check_resources(c, path, err))
             return err->code;
     }
     if (!found && !json_array_size(containers))
-        return err_field(
-            err, ERR_INVALID, PREDICTOR,
-            "spec.predictor: Required value: model, containers or one of the framework "
-            "shorthands (huggingface, sklearn, pytorch ...)");
+        return err_field(err, ERR_INVALID, base,
+                         "%s: Required value: model, containers or one of the framework "
+                         "shorthands (huggingface, sklearn, pytorch ...)",
+                         base);
+    return OK;
+}
+
+static enum errc check_canaries(const json_t *isvc, struct error *err) {
+    if (canary_check(isvc, err))
+        return err->code;
+    for (size_t i = 0; i < canary_count(isvc); i++) {
+        AUTO_FREE char *base = mem_printf("spec.canary[%zu].predictor", i);
+        const json_t *entry = json_array_get(object_at(isvc, "spec.canary"), i);
+        if (check_implementation(json_object_get(entry, "predictor"), base, err))
+            return err->code;
+    }
     return OK;
 }
 
@@ -214,7 +231,8 @@ static enum errc admit_isvc(json_t *isvc, json_t *warnings, struct error *err) {
     if (json_is_object(first) && !object_str(first, "name"))
         json_object_set_new(first, "name", json_string(ISVC_CONTAINER_NAME));
     if (check_name(isvc, err) || check_replicas(isvc, err) || autoscale_check(isvc, err) ||
-        isvc_autoscaler_check(isvc, err) || check_implementation(predictor, err))
+        isvc_autoscaler_check(isvc, err) || check_implementation(predictor, PREDICTOR, err) ||
+        check_canaries(isvc, err))
         return err->code;
     isvc_fields_ignored(isvc, warnings);
     return OK;

@@ -25,7 +25,7 @@
 
 static const char COMPONENT[] = "autoscaler";
 
-enum { NAME_BYTES_MAX = 300, SAMPLE_MS_MIN = 200, START_MS_UNKNOWN = 10000, BUCKETS = 1024 };
+enum { SAMPLE_MS_MIN = 200, START_MS_UNKNOWN = 10000, BUCKETS = 1024 };
 
 /* Where a record counts: looked up once, for the registry's list is long. */
 struct counters {
@@ -316,8 +316,7 @@ static void tell(struct world *w, const json_t *isvc, const struct autoscale_rec
 static void look_at(struct world *w, const struct traffic_table *table,
                     const struct store_object *isvc) {
     const char *ns = object_namespace(isvc->json), *name = object_name(isvc->json);
-    char child[NAME_BYTES_MAX];
-    snprintf(child, sizeof(child), "%.250s-predictor", name);
+    AUTO_FREE char *child = isvc_predictor_child(isvc->json);
     struct autoscale_record *r = open_record(w->autoscale, ns, name);
     renew_plan(w, r, isvc);
     const struct traffic_service *s = traffic_find(table, ns, name);

@@ -224,6 +224,26 @@ static void the_status_tells_only_what_requests_find(void **state) {
     assert_true(truth.num_tables >= (int)ARRAY_LEN(steps)); /* it looked at each */
 }
 
+static void the_latest_has_a_tag_where_that_is_asked_for(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    assert_field(predictor(f), "traffic.0.tag", NULL);
+    int num_starts = f->num_starts;
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "metadata.annotations",
+                  "{\"serving.kserve.io/enable-tag-routing\":\"true\"}");
+    fixture_pass(f);
+    assert_field(predictor(f), "traffic.0.tag", "latest");
+    assert_field(predictor(f), "traffic.0.url", "http://latest-demo-predictor.default.example.com");
+    assert_int_equal(f->num_starts, num_starts); /* it says nothing to a pod */
+    apply(f, 2, 20);
+    AUTO(traffic_table) t = traffic_current(f->traffic);
+    const struct traffic_service *s = traffic_find(t, "default", "demo");
+    assert_string_equal(traffic_find_tag(s, "latest")->revision, V2);
+    assert_string_equal(traffic_find_tag(s, "prev")->revision, V1);
+    assert_field(predictor(f), "traffic.1.url", "http://prev-demo-predictor.default.example.com");
+}
+
 static void a_hundred_promotes_as_well(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
@@ -359,6 +379,7 @@ int main(void) {
         FIXTURE_TEST(a_canary_gets_its_share_and_is_promoted_without_a_restart),
         FIXTURE_TEST(no_round_gives_a_canary_more_than_its_share),
         FIXTURE_TEST(the_status_tells_only_what_requests_find),
+        FIXTURE_TEST(the_latest_has_a_tag_where_that_is_asked_for),
         FIXTURE_TEST(a_hundred_promotes_as_well),
         FIXTURE_TEST(the_old_template_takes_all_at_once_and_is_not_restarted),
         FIXTURE_TEST(a_canary_that_never_gets_ready_never_gets_a_request),

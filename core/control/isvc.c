@@ -1,5 +1,6 @@
-/* The InferenceService controller. It owns one Deployment and one Service, `NAME-predictor`, and a
- * HorizontalPodAutoscaler of that name where its fields ask for one.
+/* The InferenceService controller. It owns a Deployment and a Service, `NAME-predictor`, and one of
+ * each for every entry of spec.canary (canary.h); and a HorizontalPodAutoscaler of the first's name
+ * where its fields ask for one.
  *
  * What it wrote into the Deployment is noted there (two annotations): template and replicas are
  * written again only when the InferenceService asks for something else than last time. So `kubectl
@@ -7,13 +8,18 @@
  * a service that scales by itself the bounds are noted, and the autoscaler writes the replicas.
  *
  * canaryTrafficPercent becomes a third annotation: which ReplicaSet of the Deployment stays beside
- * the newest one (revision.h). It is written in the same commit as a new template. */
+ * the newest one (revision.h). It is written in the same commit as a new template.
+ *
+ * Deployments that are no predictor's any more go: a canary at once when its entry does; the one
+ * that was the stable predictor when the one that follows it is whole. */
 #include "core/control/isvc.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "core/control/autoscale_plan.h"
+#include "core/control/canary.h"
+#include "core/control/deployment_status.h"
 #include "core/control/events.h"
 #include "core/control/isvc_autoscaler.h"
 #include "core/control/isvc_predictor.h"
@@ -28,7 +34,15 @@ static const char COMPONENT[] = "v1beta1Controllers";
 static const char APPLIED_TEMPLATE[] = "inferd.io/applied-template";
 static const char APPLIED_REPLICAS[] = "inferd.io/applied-replicas";
 
-enum { PROGRESS_SECONDS = 600, HISTORY_LIMIT = 10, NAME_BYTES_MAX = 300 };
+enum { PROGRESS_SECONDS = 600, HISTORY_LIMIT = 10 };
+
+/* A predictor of the service: the stable one or a canary. */
+struct predictor {
+    json_t *isvc; /* the InferenceService as it sees it; a reference */
+    char *child;  /* the name of its Deployment and its Service */
+    bool scales;  /* a canary has a fixed number of replicas */
+    struct isvc_plan plan;
+};
 
 void isvc_retry_all(struct world *w) {
     AUTO_STORE_LIST all = {0};
@@ -48,7 +62,10 @@ static int64_t wanted_replicas(const json_t *isvc) {
     autoscale_plan(isvc, NULL, &plan);
     if (plan.rule != AUTOSCALE_NONE)
         return plan.initial;
-    return object_int(isvc, "spec.predictor.minReplicas", 1);
+    /* What ready canaries took over; one stays in any case. */
+    int64_t min = object_int(isvc, "spec.predictor.minReplicas", 1);
+    int64_t left = min - canary_relief(isvc);
+    return left < 1 && min > 0 ? 1 : left < 0 ? 0 : left;
 }
 
 /* Replicas of a Deployment that was told something else before. Where the autoscaler is at work,
@@ -118,19 +135,30 @@ static bool noted(const json_t *o, const char *annotation, const char *value) {
     return has && !strcmp(has, value);
 }
 
-static const json_t **select_json(const struct store_list *all, const json_t *owner,
-                                  const char *label, size_t *ret_len) {
+/* Those that `owner` controls; NULL: none. Gives an array of what `all` holds. */
+static const json_t **select_owned(const struct store_list *all, const json_t *owner,
+                                   size_t *ret_len) {
     const json_t **out = mem_array(all->num_items + 1, sizeof(*out));
-    size_t len = 0;
-    for (size_t i = 0; i < all->num_items; i++) {
-        const json_t *o = all->items[i]->json;
-        const char *has = object_label(o, ISVC_LABEL);
-        bool ours = owner ? object_controlled_by(o, owner)
-                          : label && has && !strcmp(has, label) && replicaset_pod_active(o);
-        if (ours)
-            out[len++] = o;
+    *ret_len = 0;
+    for (size_t i = 0; owner && i < all->num_items; i++) {
+        if (object_controlled_by(all->items[i]->json, owner))
+            out[(*ret_len)++] = all->items[i]->json;
     }
-    *ret_len = len;
+    return out;
+}
+
+/* The active pods of a predictor. */
+static const json_t **select_pods(const struct store_list *all, const char *service,
+                                  const char *child, size_t *ret_len) {
+    const json_t **out = mem_array(all->num_items + 1, sizeof(*out));
+    AUTO_FREE char *app = mem_printf("isvc.%s", child);
+    *ret_len = 0;
+    for (size_t i = 0; i < all->num_items; i++) {
+        const json_t *pod = all->items[i]->json;
+        const char *of = object_label(pod, ISVC_LABEL), *is = object_label(pod, "app");
+        if (of && is && !strcmp(of, service) && !strcmp(is, app) && replicaset_pod_active(pod))
+            out[(*ret_len)++] = pod;
+    }
     return out;
 }
 
@@ -140,7 +168,7 @@ static void note_stable(struct world *w, json_t *deployment, const json_t *isvc)
     size_t num_sets;
     json_t *annotations = object_at(deployment, "metadata.annotations");
     world_list(w, KIND_REPLICA_SET, object_namespace(isvc), &all);
-    const json_t **sets = select_json(&all, deployment, NULL, &num_sets);
+    const json_t **sets = select_owned(&all, deployment, &num_sets);
     const json_t *stable =
         revision_canary_percent(isvc) >= 0 ? revision_rolled_out_set(isvc, sets, num_sets) : NULL;
     if (stable)
@@ -234,24 +262,30 @@ static void tell_ready(struct world *w, const json_t *was, const json_t *now) {
         event_emit(w, now, EVENT_WARNING, reason, COMPONENT, "%s", message);
 }
 
-static enum errc write_status(struct world *w, const struct store_object *o, const char *name,
-                              const struct isvc_plan *plan, struct error *err) {
+/* What the status of a predictor is read from. */
+static void open_view(struct world *w, const struct predictor *p, const struct store_list *sets,
+                      const struct store_list *pods, struct store_object **ret_deployment,
+                      struct isvc_view *v) {
+    *ret_deployment = world_get(w, KIND_DEPLOYMENT, object_namespace(p->isvc), p->child);
+    v->plan = &p->plan;
+    v->deployment = *ret_deployment ? (*ret_deployment)->json : NULL;
+    v->sets = select_owned(sets, v->deployment, &v->num_sets);
+    v->pods = select_pods(pods, object_name(p->isvc), p->child, &v->num_pods);
+}
+
+static enum errc write_status(struct world *w, const struct store_object *o,
+                              const struct predictor *predictors, size_t num_predictors,
+                              struct error *err) {
     const char *ns = object_namespace(o->json);
-    AUTO(store_object) deployment = world_get(w, KIND_DEPLOYMENT, ns, name);
+    struct store_object *deployments[1 + CANARY_MAX];
+    struct isvc_view views[1 + CANARY_MAX] = {0};
     AUTO_STORE_LIST sets = {0}, pods = {0};
     world_list(w, KIND_REPLICA_SET, ns, &sets);
     world_list(w, KIND_POD, ns, &pods);
-    struct isvc_view view = {.plan = plan, .deployment = deployment ? deployment->json : NULL};
-    const json_t **own_pods = select_json(&pods, NULL, object_name(o->json), &view.num_pods);
-    const json_t **own_sets = mem_array(1, sizeof(*own_sets));
-    if (deployment) {
-        free(own_sets);
-        own_sets = select_json(&sets, deployment->json, NULL, &view.num_sets);
-    }
-    view.pods = own_pods;
-    view.sets = own_sets;
+    for (size_t i = 0; i < num_predictors; i++)
+        open_view(w, &predictors[i], &sets, &pods, &deployments[i], &views[i]);
     json_t *isvc = json_deep_copy(o->json);
-    isvc_status_update(w, isvc, &view);
+    isvc_status_update(w, isvc, &views[0], &views[1], num_predictors - 1);
     /* First the route, then the word: who reads the status and then asks finds what it says. */
     if (!json_equal(json_object_get(isvc, "status"), json_object_get(o->json, "status")))
         traffic_build(w, isvc);
@@ -259,10 +293,88 @@ static enum errc write_status(struct world *w, const struct store_object *o, con
     enum errc rc = world_update(w, o, isvc, &written, err);
     if (!rc)
         tell_ready(w, o->json, written->json);
-    free(own_pods);
-    free(own_sets);
+    for (size_t i = 0; i < num_predictors; i++) {
+        free((void *)(uintptr_t)views[i].pods);
+        free((void *)(uintptr_t)views[i].sets);
+        store_object_unref(deployments[i]);
+    }
     w->traffic_stale = true;
     return rc;
+}
+
+/* Predictors. */
+
+static size_t open_predictors(struct world *w, json_t *isvc, struct predictor *predictors) {
+    size_t num = 1 + canary_count(isvc);
+    for (size_t i = 0; i < num; i++) {
+        struct predictor *p = &predictors[i];
+        p->isvc = i ? canary_service(isvc, i - 1) : json_incref(isvc);
+        p->child = isvc_predictor_child(p->isvc);
+        p->scales = i == 0;
+        isvc_predictor_plan(w, p->isvc, &p->plan);
+    }
+    return num;
+}
+
+static void close_predictors(struct predictor *predictors, size_t num) {
+    for (size_t i = 0; i < num; i++) {
+        json_decref(predictors[i].isvc);
+        free(predictors[i].child);
+        isvc_plan_deinit(&predictors[i].plan);
+    }
+}
+
+static enum errc ensure_predictor(struct world *w, struct predictor *p, struct error *err) {
+    enum errc rc = OK;
+    if (p->plan.template)
+        rc = ensure_deployment(w, p->isvc, p->child, &p->plan, err);
+    if (p->plan.template && !rc && p->scales)
+        rc = isvc_autoscaler_reconcile(w, p->isvc, p->child, err);
+    if (p->plan.template && !rc)
+        rc = ensure_service(w, p->isvc, p->child, err);
+    if (rc == ERR_EXISTS || rc == ERR_FORBIDDEN) { /* waiting does not help: say it */
+        json_decref(p->plan.template);
+        p->plan.template = NULL;
+        p->plan.reason = "InvalidPredictorSpec";
+        p->plan.message = mem_strdup(err->text);
+        rc = OK;
+    }
+    return rc;
+}
+
+/* It was the stable predictor, and the one that follows it is not whole yet. */
+static bool still_serves(struct world *w, const json_t *isvc, const char *child,
+                         const char *stable) {
+    const char *rolled_out =
+        object_str(isvc, "status.components.predictor.latestRolledoutRevision");
+    size_t len = strlen(child);
+    if (!rolled_out || strncmp(rolled_out, child, len) != 0 || rolled_out[len] != '-' ||
+        strchr(rolled_out + len + 1, '-'))
+        return false;
+    AUTO(store_object) next = world_get(w, KIND_DEPLOYMENT, object_namespace(isvc), stable);
+    return !next || !deployment_status_complete(next->json);
+}
+
+static enum errc drop_orphans(struct world *w, const json_t *isvc,
+                              const struct predictor *predictors, size_t num, struct error *err) {
+    static const enum kind kinds[] = {KIND_HORIZONTAL_POD_AUTOSCALER, KIND_DEPLOYMENT,
+                                      KIND_SERVICE};
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        AUTO_STORE_LIST all = {0};
+        world_list(w, kinds[k], object_namespace(isvc), &all);
+        for (size_t i = 0; i < all.num_items; i++) {
+            const json_t *o = all.items[i]->json;
+            const char *component = object_label(o, ISVC_COMPONENT_LABEL);
+            bool goes = object_controlled_by(o, isvc) && !object_deleting(o) && component &&
+                        !strcmp(component, "predictor");
+            for (size_t p = 0; p < num && goes; p++)
+                goes = strcmp(object_name(o), predictors[p].child) != 0;
+            if (goes && !still_serves(w, isvc, object_name(o), predictors[0].child) &&
+                world_delete(w, all.items[i], err))
+                return err->code;
+        }
+    }
+    return OK;
 }
 
 enum errc isvc_reconcile(struct world *w, const char *ns, const char *name, struct error *err) {
@@ -273,26 +385,15 @@ enum errc isvc_reconcile(struct world *w, const char *ns, const char *name, stru
     }
     if (object_deleting(o->json))
         return OK; /* the garbage collector takes what it owns */
-    char child[NAME_BYTES_MAX];
-    snprintf(child, sizeof(child), "%.250s-predictor", name);
-    struct isvc_plan plan;
-    isvc_predictor_plan(w, o->json, &plan);
+    struct predictor predictors[1 + CANARY_MAX] = {0};
+    size_t num = open_predictors(w, o->json, predictors);
     enum errc rc = OK;
-    if (plan.template)
-        rc = ensure_deployment(w, o->json, child, &plan, err);
-    if (plan.template && !rc)
-        rc = isvc_autoscaler_reconcile(w, o->json, child, err);
-    if (plan.template && !rc)
-        rc = ensure_service(w, o->json, child, err);
-    if (rc == ERR_EXISTS || rc == ERR_FORBIDDEN) { /* waiting does not help: say it */
-        json_decref(plan.template);
-        plan.template = NULL;
-        plan.reason = "InvalidPredictorSpec";
-        plan.message = mem_strdup(err->text);
-        rc = OK;
-    }
+    for (size_t i = 0; i < num && !rc; i++)
+        rc = ensure_predictor(w, &predictors[i], err);
     if (!rc)
-        rc = write_status(w, o, child, &plan, err);
-    isvc_plan_deinit(&plan);
+        rc = drop_orphans(w, o->json, predictors, num, err);
+    if (!rc)
+        rc = write_status(w, o, predictors, num, err);
+    close_predictors(predictors, num);
     return rc;
 }

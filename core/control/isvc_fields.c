@@ -1,6 +1,7 @@
 /* One table. A row leaves it in the change that gives the field its effect. */
 #include "core/control/isvc_fields.h"
 
+#include "core/control/canary.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/pod_probes.h"
 #include "core/node/replica_command.h"
@@ -63,6 +64,18 @@ static void check_container(const json_t *container, const char *path, json_t *o
         AUTO_FREE char *full = mem_printf("%s.%s", path, container_rows[i].path);
         if (is_set(json_object_get(container, container_rows[i].path)))
             add(out, full, container_rows[i].why);
+    }
+}
+
+static void check_canaries(const json_t *isvc, json_t *out) {
+    if (canary_count(isvc) && is_set(object_at(isvc, "spec.predictor.canaryTrafficPercent")))
+        add(out, "spec.predictor.canaryTrafficPercent", "spec.canary says who gets what");
+    for (size_t i = 0; i < canary_count(isvc); i++) {
+        json_t *service = canary_service(isvc, i), *model = isvc_predictor_model(service);
+        AUTO_FREE char *path = mem_printf("spec.canary[%zu].predictor.model", i);
+        check_container(model, path, out);
+        json_decref(model);
+        json_decref(service);
     }
 }
 
@@ -154,5 +167,6 @@ void isvc_fields_ignored(const json_t *isvc, json_t *out) {
             add(out, path, "inferd runs one container per pod");
     }
     check_metrics(isvc, out);
+    check_canaries(isvc, out);
     check_annotations(isvc, out);
 }

@@ -42,14 +42,17 @@ static const char *const component_fields[] = {"minReplicas",
                                                "annotations",
                                                "deploymentStrategy",
                                                "workerSpec",
+                                               "name",
                                                "containers",
                                                "initContainers",
                                                "volumes"};
 static const char *const model_fields[] = {"modelFormat", "storageUri",     "storage",
                                            "runtime",     "runtimeVersion", "protocolVersion"};
-/* What the annotations of the InferenceService leave behind. */
+/* What the annotations of the InferenceService leave behind: what says nothing to a pod must not
+ * make a new revision of it. */
 static const char *const dropped_annotations[] = {
-    "kubectl.kubernetes.io/last-applied-configuration", "serving.kserve.io/autoscalerClass"};
+    "kubectl.kubernetes.io/last-applied-configuration", "serving.kserve.io/autoscalerClass",
+    ISVC_TAGS_ANNOTATION};
 
 const char *const *isvc_predictor_frameworks(void) {
     return frameworks;
@@ -64,6 +67,12 @@ static bool among(const char *name, const char *const *list, size_t len) {
 }
 
 #define AMONG(name, list) among(name, list, ARRAY_LEN(list))
+
+char *isvc_predictor_child(const json_t *isvc) {
+    const char *own = object_str(isvc, "spec.predictor.name");
+    return own && *own ? mem_printf("%.250s-%.60s-predictor", object_name(isvc), own)
+                       : mem_printf("%.250s-predictor", object_name(isvc));
+}
 
 json_t *isvc_predictor_model(const json_t *isvc) {
     const json_t *predictor = object_at(isvc, "spec.predictor");
@@ -273,7 +282,8 @@ static void copy_strings(json_t *to, const json_t *from) {
 static json_t *pod_metadata(const json_t *isvc, const json_t *runtime, const char *source_uri) {
     const json_t *predictor = object_at(isvc, "spec.predictor");
     json_t *labels = json_object(), *annotations = json_object();
-    AUTO_FREE char *app = mem_printf("isvc.%s-predictor", object_name(isvc));
+    AUTO_FREE char *child = isvc_predictor_child(isvc);
+    AUTO_FREE char *app = mem_printf("isvc.%s", child);
     copy_strings(labels, object_at(runtime, "spec.labels"));
     copy_strings(labels, object_at(isvc, "metadata.labels"));
     copy_strings(labels, json_object_get(predictor, "labels"));

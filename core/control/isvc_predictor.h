@@ -23,8 +23,14 @@ json_t *isvc_predictor_model(const json_t *isvc);
  */
 const char *const *isvc_predictor_frameworks(void);
 
+/* Gives the name of the Deployment and the Service of spec.predictor: NAME-predictor, or, when it
+ * has a name of its own, NAME-ITS-predictor. */
+char *isvc_predictor_child(const json_t *isvc);
+
 #define ISVC_LABEL           "serving.kserve.io/inferenceservice"
 #define ISVC_CONTAINER_NAME  "kserve-container"
 #define ISVC_COMPONENT_LABEL "component"
+/* "true": the newest revision has hosts of its own, by the tag "latest". */
+#define ISVC_TAGS_ANNOTATION "serving.kserve.io/enable-tag-routing"
 
 #endif

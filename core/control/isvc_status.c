@@ -7,11 +7,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/control/canary.h"
 #include "core/control/deployment_status.h"
 #include "core/control/isvc_fields.h"
 #include "core/control/pod_status.h"
 #include "core/control/revision.h"
 #include "core/control/scheduler.h"
+
+enum { WHOLE_PERCENT = 100 };
 
 /* What a pod says about why it does not serve. */
 struct failure {
@@ -216,6 +219,112 @@ static void set_model_status(const struct world *w, json_t *isvc, const struct i
         object_delete(isvc, "status.modelStatus.lastFailureInfo");
 }
 
+/* Canaries. */
+
+static void set_canary_condition(const struct world *w, json_t *isvc, size_t num, bool all_ready) {
+    static const char TYPE[] = "CanaryPredictorReady";
+    const char *stop = object_annotation(isvc, "serving.kserve.io/stop");
+    bool stopped = stop && !strcmp(stop, "true");
+    if (!num)
+        object_remove_condition(isvc, TYPE);
+    else
+        object_set_condition(isvc, TYPE, all_ready && !stopped ? "True" : "False",
+                             stopped     ? "Stopped"
+                             : all_ready ? "AllCanariesReady"
+                                         : "CanariesNotReady",
+                             NULL, w->wall_ms);
+}
+
+/* What the status says of a canary's model is told in the words of the service's own. */
+static json_t *canary_model_status(const struct world *w, const json_t *isvc, const char *name,
+                                   const struct isvc_view *v) {
+    json_t *both = json_pack("{s:{s:{}}}", "status", "modelStatus"), *was;
+    size_t i;
+    json_array_foreach (object_at(isvc, "status.canaryStatuses"), i, was) {
+        const char *has = object_str(was, "name");
+        if (has && !strcmp(has, name) && json_object_get(was, "modelStatus"))
+            object_set(both, "status.modelStatus",
+                       json_deep_copy(json_object_get(was, "modelStatus")));
+    }
+    struct failure f = worst_failure(v);
+    set_model_status(w, both, v, &f);
+    json_t *status = json_incref(object_at(both, "status.modelStatus"));
+    json_decref(both);
+    return status;
+}
+
+/* The stable revision with what is left, then the canaries. */
+static void share_traffic(json_t *predictor, int64_t left, json_t *canaries) {
+    json_t *traffic = json_object_get(predictor, "traffic");
+    if (!json_is_array(traffic)) {
+        if (!json_array_size(canaries))
+            return;
+        json_object_set_new(predictor, "traffic", traffic = json_array());
+    }
+    json_t *stable = json_array_get(traffic, 0);
+    bool has_stable = object_bool(stable, "latestRevision", false);
+    while (json_array_size(traffic) > (has_stable ? 1 : 0))
+        json_array_remove(traffic, json_array_size(traffic) - 1);
+    if (has_stable)
+        json_object_set_new(stable, "percent", json_integer(left));
+    json_array_extend(traffic, canaries);
+}
+
+/* The newest revision of each canary, with its share. */
+static void set_canaries(const struct world *w, json_t *isvc, json_t *predictor,
+                         const struct isvc_view *canaries, size_t num) {
+    json_t *statuses = json_array(), *traffic = json_array();
+    int64_t left = WHOLE_PERCENT;
+    bool all_ready = true;
+    for (size_t i = 0; i < num; i++) {
+        const char *name = canary_name(isvc, i);
+        const json_t *deployment = canaries[i].deployment;
+        bool ready = canaries[i].plan->template && deployment &&
+                     canary_is_ready(deployment, canary_was_ready(isvc, name));
+        int64_t percent = ready ? canary_percent(isvc, i) : 0;
+        all_ready = all_ready && ready;
+        left -= percent;
+        json_array_append_new(statuses,
+                              json_pack("{s:s, s:b, s:I, s:o}", "name", name, "ready", (int)ready,
+                                        "trafficPercent", (json_int_t)percent, "modelStatus",
+                                        canary_model_status(w, isvc, name, &canaries[i])));
+        const json_t *set = newest_ready_set(&canaries[i]);
+        if (!set)
+            continue;
+        AUTO_FREE char *revision = revision_name(set, object_name(deployment));
+        json_array_append_new(traffic, json_pack("{s:b, s:I, s:s, s:s}", "latestRevision", 0,
+                                                 "percent", (json_int_t)percent, "revisionName",
+                                                 revision, "tag", name));
+    }
+    set_canary_condition(w, isvc, num, all_ready);
+    if (num)
+        object_set(isvc, "status.canaryStatuses", json_incref(statuses));
+    else
+        object_delete(isvc, "status.canaryStatuses");
+    if (revision_canary_percent(isvc) < 0)
+        share_traffic(predictor, left, traffic);
+    json_decref(statuses);
+    json_decref(traffic);
+}
+
+/* Revisions with a tag have a URL of their own. */
+static void set_tags(const struct world *w, const json_t *isvc, json_t *predictor) {
+    const char *wanted = object_annotation(isvc, ISVC_TAGS_ANNOTATION);
+    bool latest_too = wanted && !strcmp(wanted, "true");
+    size_t i;
+    json_t *target;
+    json_array_foreach (json_object_get(predictor, "traffic"), i, target) {
+        if (latest_too && object_bool(target, "latestRevision", false))
+            json_object_set_new(target, "tag", json_string("latest"));
+        const char *tag = object_str(target, "tag");
+        if (!tag)
+            continue;
+        AUTO_FREE char *url = mem_printf("http://%s-%s-predictor.%s.%s", tag, object_name(isvc),
+                                         object_namespace(isvc), w->config->domain);
+        json_object_set_new(target, "url", json_string(url));
+    }
+}
+
 /* Conditions. */
 
 static void set_info(const struct world *w, json_t *isvc, const char *type, const char *reason,
@@ -296,7 +405,8 @@ static void set_notes(const struct world *w, json_t *isvc, const struct isvc_vie
     set_info(w, isvc, "CPUFallback", "NoGPU", message);
 }
 
-void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v) {
+void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v,
+                        const struct isvc_view *canaries, size_t num_canaries) {
     if (!json_is_object(json_object_get(isvc, "status")))
         object_set(isvc, "status", json_object());
     json_t *predictor = object_at(isvc, "status.components.predictor");
@@ -308,6 +418,8 @@ void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_v
     set_addresses(w, isvc, predictor);
     if (v->deployment)
         set_revisions(isvc, predictor, v);
+    set_canaries(w, isvc, predictor, canaries, num_canaries);
+    set_tags(w, isvc, predictor);
     set_model_status(w, isvc, v, &f);
     set_predictor_ready(w, isvc, v, &f);
     set_ready(w, isvc);

@@ -9,11 +9,14 @@ struct isvc_view {
     const json_t *deployment;  /* NULL: none */
     const json_t *const *sets; /* its ReplicaSets */
     size_t num_sets;
-    const json_t *const *pods; /* of the service, deleted ones left out */
+    const json_t *const *pods; /* of the predictor, deleted ones left out */
     size_t num_pods;
 };
 
-/* Fills url, address, components, modelStatus, conditions, observedGeneration, deploymentMode. */
-void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v);
+/* Fills url, address, components, modelStatus, canaryStatuses, conditions, observedGeneration,
+ * deploymentMode. `v` is the stable predictor, `canaries` are those of spec.canary, in its order.
+ */
+void isvc_status_update(const struct world *w, json_t *isvc, const struct isvc_view *v,
+                        const struct isvc_view *canaries, size_t num_canaries);
 
 #endif

@@ -25,9 +25,13 @@ char *revision_name(const json_t *deployment_or_set, const char *deployment_name
 
 bool revision_is_named(const json_t *set, const char *name) {
     const char *dash = name ? strrchr(name, '-') : NULL;
+    const char *owner = object_str(object_controller_of(set), "name");
     int64_t number = dash ? atoll(dash + 1) : 0;
     if (number <= 0)
         return false;
+    size_t len = (size_t)(dash - name);
+    if (owner && (strlen(owner) != len || strncmp(owner, name, len) != 0))
+        return false; /* of another Deployment */
     if (revision_number(set) == number)
         return true;
     const char *had = object_annotation(set, REVISION_HISTORY_ANNOTATION);
@@ -41,6 +45,8 @@ bool revision_is_named(const json_t *set, const char *name) {
 }
 
 int64_t revision_canary_percent(const json_t *isvc) {
+    if (json_array_size(object_at(isvc, "spec.canary")))
+        return -1; /* the other way to a canary */
     int64_t percent = object_int(isvc, "spec.predictor.canaryTrafficPercent", WHOLE_PERCENT);
     return percent >= 0 && percent < WHOLE_PERCENT ? percent : -1;
 }

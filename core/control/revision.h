@@ -20,7 +20,8 @@ char *revision_name(const json_t *deployment_or_set, const char *deployment_name
  * numbered anew. */
 bool revision_is_named(const json_t *set, const char *name);
 
-/* spec.predictor.canaryTrafficPercent when it asks for a split: 0..99; -1: all to the newest. */
+/* spec.predictor.canaryTrafficPercent when it asks for a split: 0..99; -1: all to the newest, or
+ * spec.canary says who gets what. */
 int64_t revision_canary_percent(const json_t *isvc);
 /* The set of status.latestRolledoutRevision, which a canary leaves in place; NULL: none was rolled
  * out, or its set is gone. Borrowed from `sets`. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "core/control/autoscale_plan.h"
+#include "core/control/isvc_predictor.h"
 #include "core/owners.h"
 
 enum { PARTS_MAX = 64 }; /* of a selector's text */
@@ -111,9 +112,9 @@ static enum errc open_built_in(struct world *w, enum kind kind, const char *ns, 
 static enum errc open_predictor(struct world *w, const char *ns, const char *name,
                                 struct scale_target *t, struct error *err) {
     AUTO(store_object) isvc = world_get(w, KIND_INFERENCE_SERVICE, ns, name);
-    AUTO_FREE char *child = mem_printf("%.250s-predictor", name);
     if (!isvc)
         return not_found("inferenceservices.serving.kserve.io", name, err);
+    AUTO_FREE char *child = isvc_predictor_child(isvc->json);
     return open_built_in(w, KIND_DEPLOYMENT, ns, child, t, err);
 }
 

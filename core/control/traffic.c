@@ -250,6 +250,14 @@ const struct traffic_revision *traffic_find_revision(const struct traffic_servic
     return NULL;
 }
 
+const struct traffic_tag *traffic_find_tag(const struct traffic_service *s, const char *name) {
+    for (uint32_t i = 0; i < s->num_tags; i++) {
+        if (!strcmp(s->tags[i].name, name))
+            return &s->tags[i];
+    }
+    return NULL;
+}
+
 struct traffic_replica *traffic_pick_within(const struct traffic_service *s,
                                             const struct traffic_revision *revision,
                                             uint64_t ticket, const struct traffic_replica *except) {

@@ -33,6 +33,13 @@ struct traffic_revision {
     uint32_t num_replicas;
 };
 
+/* A name for one revision, which has hosts and paths of its own: "latest", "prev", a canary's. */
+struct traffic_tag {
+    const char *name;
+    const char *revision;     /* may have no ready replicas */
+    const char *const *hosts; /* NULL-terminated */
+};
+
 struct traffic_service {
     const char *ns, *name;     /* of the InferenceService */
     const char *const *hosts;  /* NULL-terminated: demo.default.DOMAIN, demo-predictor.default... */
@@ -44,6 +51,8 @@ struct traffic_service {
     struct traffic_turn *turn;    /* a reference; may be NULL where nothing is picked */
     struct traffic_revision *revisions;
     uint32_t num_revisions;
+    const struct traffic_tag *tags;
+    uint32_t num_tags;
     uint32_t container_concurrency; /* requests per replica at once; 0: unbounded */
     bool waiting_may_help;          /* replicas are starting: hold the request within bounds */
 };
@@ -102,6 +111,8 @@ struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t t
 /* The revision of that name, with its share or without; NULL: none has ready replicas. Borrowed. */
 const struct traffic_revision *traffic_find_revision(const struct traffic_service *s,
                                                      const char *name);
+/* NULL: the service has no such tag. Borrowed. */
+const struct traffic_tag *traffic_find_tag(const struct traffic_service *s, const char *name);
 /* The pick within one revision, whatever its share. */
 struct traffic_replica *traffic_pick_within(const struct traffic_service *s,
                                             const struct traffic_revision *revision,

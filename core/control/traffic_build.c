@@ -2,16 +2,18 @@
  * is ours: what an earlier daemon left as Ready in the store does not count. The replica, with its
  * count of requests in flight, belongs to the pod's record; tables share it.
  *
- * The ready pods of each ReplicaSet are a revision. While a canary is asked for, status.traffic
- * says what each gets, and what it does not name gets nothing. Otherwise each gets as much as it
- * has replicas: during a rolling update old and new pods serve side by side, as behind a Kubernetes
- * Service. */
+ * The ready pods of each ReplicaSet are a revision. While canaryTrafficPercent is set,
+ * status.traffic says what each gets, and what it does not name gets nothing. Otherwise the
+ * canaries of spec.canary get what status.canaryStatuses says, and the stable predictor the rest,
+ * each revision as much as it has replicas: during a rolling update old and new pods serve side by
+ * side, as behind a Kubernetes Service. */
 #include "core/control/traffic_build.h"
 
 #include <inttypes.h>
 
 #include "core/base/base64.h"
 #include "core/control/autoscale_plan.h"
+#include "core/control/canary.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/pod.h"
 #include "core/control/pod_record.h"
@@ -21,7 +23,10 @@
 #include "core/control/traffic_keys.h"
 #include "core/node/replica_command.h"
 
-enum { MODELS_MAX = 64, HOSTS_MAX = 8, WHOLE_PERCENT = 100 };
+enum { MODELS_MAX = 64, NAMES_MAX = 3, HOST_FORMS = 4, WHOLE_PERCENT = 100 };
+
+/* Whose revision it is: a canary's index, or one of these. */
+enum { SIDE_STABLE = -1, SIDE_GONE = -2 };
 
 /* A pod, by the service that its label names. */
 struct labelled_pod {
@@ -83,19 +88,49 @@ static void select_pods(struct builder *b, const char *ns, const char *service) 
 
 /* Names. */
 
-static const char *const *make_hosts(struct builder *b, const char *ns, const char *name) {
-    static const char *const suffixes[] = {"", "-predictor"};
-    const char **hosts = arena_alloc(b->table->arena, (HOSTS_MAX + 1) * sizeof(*hosts));
+/* Under each of the names (NULL-terminated, NAMES_MAX at most). */
+static const char *const *make_hosts(struct builder *b, const char *ns, const char *const *names) {
+    struct arena *a = b->table->arena;
+    const char **hosts = arena_alloc(a, (NAMES_MAX * HOST_FORMS + 1) * sizeof(*hosts));
     size_t n = 0;
-    for (size_t s = 0; s < ARRAY_LEN(suffixes); s++) {
-        struct arena *a = b->table->arena;
-        const char *suffix = suffixes[s];
-        hosts[n++] = arena_printf(a, "%s%s.%s.%s", name, suffix, ns, b->w->config->domain);
-        hosts[n++] = arena_printf(a, "%s%s.%s.svc.cluster.local", name, suffix, ns);
-        hosts[n++] = arena_printf(a, "%s%s.%s.svc", name, suffix, ns);
-        hosts[n++] = arena_printf(a, "%s%s.%s", name, suffix, ns);
+    for (; *names; names++) {
+        hosts[n++] = arena_printf(a, "%s.%s.%s", *names, ns, b->w->config->domain);
+        hosts[n++] = arena_printf(a, "%s.%s.svc.cluster.local", *names, ns);
+        hosts[n++] = arena_printf(a, "%s.%s.svc", *names, ns);
+        hosts[n++] = arena_printf(a, "%s.%s", *names, ns);
     }
     return hosts;
+}
+
+static const char *const *service_hosts(struct builder *b, const char *ns, const char *name) {
+    AUTO_FREE char *predictor = mem_printf("%s-predictor", name);
+    return make_hosts(b, ns, (const char *const[]){name, predictor, NULL});
+}
+
+/* As Knative has them (TAG-SERVICE), by the short name, and as the Service of a canary. */
+static const char *const *tag_hosts(struct builder *b, const char *ns, const char *name,
+                                    const char *tag) {
+    AUTO_FREE char *knative = mem_printf("%s-%s-predictor", tag, name);
+    AUTO_FREE char *brief = mem_printf("%s-%s", tag, name);
+    AUTO_FREE char *service = mem_printf("%s-%s-predictor", name, tag);
+    return make_hosts(b, ns, (const char *const[]){knative, brief, service, NULL});
+}
+
+static void add_tags(struct builder *b, const json_t *isvc, struct traffic_service *s) {
+    const json_t *traffic = object_at(isvc, "status.components.predictor.traffic");
+    struct arena *a = b->table->arena;
+    struct traffic_tag *tags = arena_alloc(a, (json_array_size(traffic) + 1) * sizeof(*tags));
+    size_t i;
+    json_t *target;
+    json_array_foreach ((json_t *)traffic, i, target) {
+        const char *tag = object_str(target, "tag");
+        const char *revision = object_str(target, "revisionName");
+        if (tag && revision)
+            tags[s->num_tags++] = (struct traffic_tag){.name = arena_strdup(a, tag),
+                                                       .revision = arena_strdup(a, revision),
+                                                       .hosts = tag_hosts(b, s->ns, s->name, tag)};
+    }
+    s->tags = tags;
 }
 
 static void add_model(struct builder *b, const char **models, size_t *num, const char *name) {
@@ -179,17 +214,49 @@ static struct traffic_revision *revision_of(struct builder *b, struct traffic_se
     return r;
 }
 
-/* As much as they have replicas; what rounding leaves goes to the last. */
-static void share_by_size(struct traffic_service *s) {
-    uint32_t total = traffic_num_ready(s), left = WHOLE_PERCENT;
+/* By the label that a pod shares with its Deployment. One that is neither the stable predictor's
+ * nor a canary's serves with the stable one for as long as it is kept; its pods outlive it for a
+ * moment, without requests. */
+static int side_of(const struct builder *b, const json_t *isvc, const json_t *pod) {
+    const char *app = object_label(pod, "app");
+    AUTO_FREE char *stable = isvc_predictor_child(isvc);
+    const char *child = app && !strncmp(app, "isvc.", 5) ? app + 5 : stable;
+    if (!strcmp(child, stable))
+        return SIDE_STABLE;
+    int canary = canary_of_deployment(isvc, child);
+    AUTO(store_object)
+    kept = canary < 0 ? world_get(b->w, KIND_DEPLOYMENT, object_namespace(isvc), child) : NULL;
+    return canary >= 0 ? canary : kept && !object_deleting(kept->json) ? SIDE_STABLE : SIDE_GONE;
+}
+
+/* Shares `percent` out among the revisions of one side, as much as they have replicas. */
+static void share_by_size(struct traffic_service *s, const int *sides, int side, uint32_t percent) {
+    uint32_t total = 0, seen = 0;
+    for (uint32_t i = 0; i < s->num_revisions; i++)
+        total += sides[i] == side ? s->revisions[i].num_replicas : 0;
     for (uint32_t i = 0; i < s->num_revisions; i++) {
         struct traffic_revision *r = &s->revisions[i];
-        r->percent = i + 1 < s->num_revisions ? WHOLE_PERCENT * r->num_replicas / total : left;
-        left -= r->percent;
+        if (sides[i] != side)
+            continue;
+        r->percent = percent * (seen + r->num_replicas) / total - percent * seen / total;
+        seen += r->num_replicas;
     }
 }
 
+static void share_out(const json_t *isvc, struct traffic_service *s, const int *sides) {
+    uint32_t left = WHOLE_PERCENT;
+    for (size_t c = 0; c < canary_count(isvc); c++) {
+        uint32_t share = canary_share(isvc, canary_name(isvc, c));
+        share = share < left ? share : left;
+        share_by_size(s, sides, (int)c, share);
+        left -= share;
+    }
+    share_by_size(s, sides, SIDE_STABLE, left);
+    share_by_size(s, sides, SIDE_GONE, 0);
+}
+
 static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_service *s) {
+    int *sides = mem_array(b->num_pods + 1, sizeof(*sides));
     s->revisions = arena_alloc(b->table->arena, (b->num_pods + 1) * sizeof(*s->revisions));
     for (size_t i = 0; i < b->num_pods; i++) {
         const json_t *pod = b->pods[i].pod;
@@ -200,11 +267,14 @@ static void add_replicas(struct builder *b, const json_t *isvc, struct traffic_s
             continue;
         AUTO(store_object) set = set_of(b, pod);
         struct traffic_revision *r = revision_of(b, s, isvc, set ? set->json : NULL);
+        sides[r - s->revisions] = side_of(b, isvc, pod);
         r->replicas[r->num_replicas++] = traffic_replica_ref(replica);
     }
-    if (revision_canary_percent(isvc) < 0 ||
-        !object_at(isvc, "status.components.predictor.traffic"))
-        share_by_size(s);
+    bool by_status = revision_canary_percent(isvc) >= 0 &&
+                     object_at(isvc, "status.components.predictor.traffic");
+    if (!by_status)
+        share_out(isvc, s, sides);
+    free(sides);
 }
 
 /* A pod of the service that is being deleted gives its place to the next one. */
@@ -284,6 +354,8 @@ static void describe(struct builder *b, const struct traffic_service *s) {
         for (uint32_t i = 0; i < s->keys->num; i++)
             base64_append(&b->text, s->keys->digests[i], AUTH_KEY_DIGEST_BYTES);
     }
+    for (uint32_t i = 0; i < s->num_tags; i++)
+        buf_printf(&b->text, " %s:%s", s->tags[i].name, s->tags[i].revision);
     for (uint32_t i = 0; i < s->num_revisions; i++) {
         const struct traffic_revision *r = &s->revisions[i];
         buf_printf(&b->text, " %s=%u%%", r->name, r->percent);
@@ -299,7 +371,8 @@ static void add_service(struct builder *b, const json_t *isvc) {
     s->ns = arena_strdup(b->table->arena, object_namespace(isvc));
     s->name = arena_strdup(b->table->arena, object_name(isvc));
     select_pods(b, s->ns, s->name);
-    s->hosts = make_hosts(b, s->ns, s->name);
+    s->hosts = service_hosts(b, s->ns, s->name);
+    add_tags(b, isvc, s);
     s->models = make_models(b, isvc);
     s->container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
     const struct traffic_service *was = traffic_find(b->before, s->ns, s->name);
