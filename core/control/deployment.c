@@ -50,6 +50,8 @@ void deployment_bounds(const json_t *deployment, int64_t *ret_surge, int64_t *re
         *ret_surge = 1;
     if (!rollout_resolve(unavailable ? unavailable : quarter, desired, false, ret_unavailable))
         *ret_unavailable = 0;
+    if (object_annotation(deployment, DEPLOYMENT_NO_SURGE_ANNOTATION))
+        *ret_surge = 0;
     if (!*ret_surge && !*ret_unavailable)
         *ret_unavailable = 1;
     if (*ret_unavailable > desired)

@@ -7,6 +7,9 @@
 
 #define DEPLOYMENT_HASH_LABEL "pod-template-hash"
 
+/* Why a rollout goes on without surge, whatever the strategy allows (isvc_room.h). */
+#define DEPLOYMENT_NO_SURGE_ANNOTATION "inferd.io/no-room-for-surge"
+
 MUST_CHECK enum errc deployment_reconcile(struct world *w, const char *ns, const char *name,
                                           struct error *err);
 

@@ -19,16 +19,16 @@
 
 #include "core/control/autoscale_plan.h"
 #include "core/control/canary.h"
+#include "core/control/deployment.h"
 #include "core/control/deployment_status.h"
 #include "core/control/events.h"
 #include "core/control/isvc_autoscaler.h"
 #include "core/control/isvc_predictor.h"
+#include "core/control/isvc_room.h"
 #include "core/control/isvc_status.h"
-#include "core/control/placement.h"
 #include "core/control/replicaset.h"
 #include "core/control/revision.h"
 #include "core/control/traffic_build.h"
-#include "core/quantity.h"
 
 static const char COMPONENT[] = "v1beta1Controllers";
 static const char APPLIED_TEMPLATE[] = "inferd.io/applied-template";
@@ -90,27 +90,10 @@ static void describe_replicas(const json_t *isvc, char *out, size_t size) {
         snprintf(out, size, "%" PRId64, wanted_replicas(isvc));
 }
 
-/* Old and new cannot have their GPUs at the same time: the node has too few for one more. */
-static bool surge_cannot_fit(struct world *w, const json_t *isvc, const json_t *template) {
-    AUTO(store_object) node = world_get(w, KIND_NODE, NULL, w->node_name);
-    const char *name;
-    json_t *amount;
-    json_object_foreach (node ? object_at(node->json, "status.allocatable") : NULL, name, amount) {
-        int64_t has = 0, each = strchr(name, '/') ? placement_request(template, name) : 0;
-        if (each && quantity_milli(amount, &has) && (wanted_replicas(isvc) + 1) * each > has)
-            return true;
-    }
-    return false;
-}
-
-static json_t *wanted_strategy(struct world *w, const json_t *isvc, const json_t *template) {
+static json_t *wanted_strategy(const json_t *isvc) {
     const json_t *given = object_at(isvc, "spec.predictor.deploymentStrategy");
     if (json_is_object(given) && json_object_size(given))
         return json_deep_copy(given);
-    /* On a machine with one GPU the usual strategy would wait for ever for a second one. */
-    if (surge_cannot_fit(w, isvc, template))
-        return json_pack("{s:s, s:{s:i, s:i}}", "type", "RollingUpdate", "rollingUpdate",
-                         "maxUnavailable", 1, "maxSurge", 0);
     return json_pack("{s:s, s:{s:s, s:s}}", "type", "RollingUpdate", "rollingUpdate",
                      "maxUnavailable", "25%", "maxSurge", "25%");
 }
@@ -178,18 +161,57 @@ static void note_stable(struct world *w, json_t *deployment, const json_t *isvc)
     free(sets);
 }
 
+/* Without surge a replica of the new revision starts when one of the old has ended. */
+static void tell_swap(struct world *w, const json_t *isvc, const json_t *deployment,
+                      const char *because) {
+    if (object_int(deployment, "spec.replicas", 0) > 0)
+        event_emit(w, isvc, EVENT_NORMAL, "SwappingInPlace", COMPONENT,
+                   "Replicas of the new revision start when those of the old one have ended, "
+                   "because %s; requests are held while no replica serves",
+                   because);
+}
+
+/* A canary asks for both revisions at once, and who says how to roll out has said it. */
+static void note_room(struct world *w, json_t *deployment, const json_t *isvc) {
+    const json_t *given = object_at(isvc, "spec.predictor.deploymentStrategy");
+    bool free_to = revision_canary_percent(isvc) < 0 && !json_object_size(given);
+    AUTO_FREE char *why = free_to ? isvc_room_wanted(w, isvc) : NULL;
+    bool was = object_annotation(deployment, DEPLOYMENT_NO_SURGE_ANNOTATION) != NULL;
+    if (!why) {
+        if (was)
+            json_object_del(object_at(deployment, "metadata.annotations"),
+                            DEPLOYMENT_NO_SURGE_ANNOTATION);
+        return;
+    }
+    note(deployment, DEPLOYMENT_NO_SURGE_ANNOTATION, why);
+    AUTO_FREE char *because = mem_printf("there is no room for both: %s", why);
+    if (!was)
+        tell_swap(w, isvc, deployment, because);
+}
+
+static bool is_without_surge(const json_t *deployment) {
+    int64_t surge, unavailable;
+    const char *type = object_str(deployment, "spec.strategy.type");
+    deployment_bounds(deployment, &surge, &unavailable);
+    return (type && !strcmp(type, "Recreate")) || !surge;
+}
+
 /* Writes template, strategy and replicas into the Deployment where they are new. */
 static void apply_plan(struct world *w, json_t *deployment, const json_t *isvc,
                        const struct isvc_plan *plan) {
     char hash[11], replicas[32];
-    json_t *strategy = wanted_strategy(w, isvc, plan->template);
+    json_t *strategy = wanted_strategy(isvc);
     json_t *both = json_pack("[O, O]", plan->template, strategy);
     object_hash_name(both, hash);
     json_decref(both);
     describe_replicas(isvc, replicas, sizeof(replicas));
     if (!noted(deployment, APPLIED_TEMPLATE, hash)) {
+        json_t *before = object_at(deployment, "spec.template");
+        bool changes = before && !json_equal(before, plan->template);
         object_set(deployment, "spec.template", json_deep_copy(plan->template));
         object_set(deployment, "spec.strategy", json_incref(strategy));
+        if (changes && is_without_surge(deployment))
+            tell_swap(w, isvc, deployment, "maxSurge is 0");
         note(deployment, APPLIED_TEMPLATE, hash);
     }
     json_decref(strategy);
@@ -215,6 +237,7 @@ static enum errc ensure_deployment(struct world *w, const json_t *isvc, const ch
         json_t *updated = json_deep_copy(was->json);
         apply_plan(w, updated, isvc, plan);
         note_stable(w, updated, isvc);
+        note_room(w, updated, isvc);
         return world_update(w, was, updated, NULL, err);
     }
     AUTO_FREE char *app = mem_printf("isvc.%s", name);
