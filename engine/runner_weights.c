@@ -120,7 +120,7 @@ enum errc runner_weights_init(struct runner_weights *out,
     struct weights_share *share = source->share;
     struct place p = {.at = share ? weights_share_found(share) : NULL};
     if (share && !p.at)
-        p.at = p.out = weights_share_begin(share);
+        p.at = p.out = weights_share_begin(share, pool);
     bool shared = p.at != NULL;
     if (!shared && take_memory(out, err))
         return err->code;

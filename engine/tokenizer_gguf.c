@@ -13,9 +13,14 @@
  * parsed, user-defined ones always. */
 #include "engine/tokenizer_state.h"
 
+#include <pthread.h>
+
+#include "engine/cpu/thread_pool.h"
 #include "engine/gguf.h"
 
 #define KEY(name) "tokenizer.ggml." name
+
+enum { MERGE_THREADS_MAX = 8, MERGES_PER_THREAD_MIN = 1 << 14 };
 
 enum family { FAMILY_SPM, FAMILY_BYTE_LEVEL, FAMILY_WORDPIECE };
 
@@ -154,6 +159,76 @@ static enum errc parse_merge(struct loader *l, struct gguf_string text, struct b
                                : "the joined token");
 }
 
+/* A run of merges, parsed by one thread: a large vocabulary has hundreds of thousands, each three
+ * look-ups in a table that no cache holds, and they are most of the time that a replica takes to be
+ * ready when its weights are in memory already. */
+struct merge_run {
+    struct loader l; /* with a scratch of its own; the tokenizer is only read */
+    const struct gguf_array *texts;
+    struct bpe_merge *merges; /* [num_texts] */
+    uint32_t first, num_texts, num_used;
+    struct error err; /* of the first merge that is wrong, which ends the run */
+    pthread_t thread;
+    bool has_thread;
+};
+
+static void *parse_run(void *user) {
+    struct merge_run *r = user;
+    for (uint32_t i = 0; i < r->num_texts && !r->err.code; i++) {
+        bool used = false;
+        struct gguf_string text = gguf_array_string(r->texts, r->first + i);
+        if (parse_merge(&r->l, text, &r->merges[r->num_used], &used, &r->err))
+            err_wrap(&r->err, KEY("merges") "[%u]", r->first + i);
+        r->num_used += used;
+    }
+    return NULL;
+}
+
+/* The runs one behind the other, without the merges that are not used. The error is that of the
+ * first merge that is wrong, however many threads there were. */
+static enum errc join_runs(struct merge_run *runs, uint32_t num_runs, uint32_t *ret_num,
+                           struct error *err) {
+    uint32_t num = 0;
+    for (uint32_t i = 0; i < num_runs; i++) {
+        struct merge_run *r = &runs[i];
+        if (r->has_thread)
+            pthread_join(r->thread, NULL);
+        else
+            parse_run(r);
+        buf_deinit(&r->l.piece);
+        if (r->err.code && !err->code)
+            *err = r->err;
+        memmove(runs[0].merges + num, r->merges, r->num_used * sizeof(r->merges[0]));
+        num += r->num_used;
+    }
+    *ret_num = num;
+    return err->code;
+}
+
+static enum errc parse_merges(const struct loader *l, const struct gguf_array *texts,
+                              struct bpe_merge *merges, uint32_t *ret_num, struct error *err) {
+    struct merge_run runs[MERGE_THREADS_MAX] = {0};
+    uint32_t len = (uint32_t)texts->len, num_runs = 1 + len / MERGES_PER_THREAD_MIN;
+    if (num_runs > thread_pool_num_cpus())
+        num_runs = thread_pool_num_cpus();
+    if (num_runs > MERGE_THREADS_MAX)
+        num_runs = MERGE_THREADS_MAX;
+    for (uint32_t i = 0; i < num_runs; i++) {
+        struct merge_run *r = &runs[i];
+        r->l = *l;
+        r->l.piece = BUF_INIT;
+        r->texts = texts;
+        r->first = (uint32_t)((uint64_t)len * i / num_runs);
+        r->num_texts = (uint32_t)((uint64_t)len * (i + 1) / num_runs) - r->first;
+        r->merges = merges + r->first;
+        r->has_thread = i && !pthread_create(&r->thread, NULL, parse_run, r);
+    }
+    struct error first = ERROR_INIT;
+    if (join_runs(runs, num_runs, ret_num, &first))
+        *err = first;
+    return first.code;
+}
+
 static enum errc load_merges(struct loader *l, struct error *err) {
     struct gguf_array texts;
     if (gguf_get_strings(l->g, KEY("merges"), &texts, err))
@@ -163,12 +238,8 @@ static enum errc load_merges(struct loader *l, struct error *err) {
                        (unsigned long long)texts.len, BPE_MERGES_MAX);
     AUTO_FREE struct bpe_merge *merges = mem_array(texts.len, sizeof(*merges));
     uint32_t num = 0;
-    for (uint32_t i = 0; i < texts.len; i++) {
-        bool used = false;
-        if (parse_merge(l, gguf_array_string(&texts, i), &merges[num], &used, err))
-            return err_wrap(err, KEY("merges") "[%u]", i);
-        num += used;
-    }
+    if (parse_merges(l, &texts, merges, &num, err))
+        return err->code;
     bpe_set_merges(&l->tk->bpe, steal(merges), num);
     return OK;
 }

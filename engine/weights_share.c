@@ -29,9 +29,14 @@
 #include "core/base/log.h"
 #include "core/base/park_message.h"
 #include "engine/cpu/packed.h"
+#include "engine/cpu/thread_pool.h"
 #include "engine/file_map.h"
 #include "engine/model.h"
 #include "engine/siphash.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 enum { LARGE_PAGE_BYTES = 2 << 20 };
 
@@ -203,14 +208,41 @@ bool weights_share_in_use(const struct weights_share *s) {
 
 /* ---- making ---- */
 
-/* Memory is taken here, so that there is an error instead of a signal later. */
-static bool make_file(struct weights_share *s) {
+/* What the items of populate() need to know. */
+struct populating {
+    struct weights_share *s;
+    _Atomic int error; /* of one that failed; 0: none did */
+};
+
+static void populate_piece(void *arg, uint32_t item, uint32_t thread) {
+    struct populating *p = arg;
+    uint64_t at = (uint64_t)item * LARGE_PAGE_BYTES, left = p->s->file_bytes - at;
+    if (madvise(p->s->mapping + at, left < LARGE_PAGE_BYTES ? left : LARGE_PAGE_BYTES,
+                MADV_POPULATE_WRITE))
+        p->error = errno;
+}
+
+/* Takes the memory, so that there is an error now instead of a signal later. */
+static bool populate(struct weights_share *s, struct thread_pool *pool) {
+    struct populating p = {.s = s};
+    uint64_t num = (s->file_bytes + LARGE_PAGE_BYTES - 1) / LARGE_PAGE_BYTES;
+    if (num > UINT32_MAX)
+        return false;
+    thread_pool_run(pool, populate_piece, &p, (uint32_t)num);
+    if (p.error == EINVAL) /* the kernel is older than 5.14 */
+        return !fallocate(s->fd, 0, 0, (off_t)s->file_bytes);
+    errno = p.error;
+    return !p.error;
+}
+
+static bool make_file(struct weights_share *s, struct thread_pool *pool) {
     s->fd = memfd_create("inferd-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (s->fd < 0)
         return false;
-    if (!fallocate(s->fd, 0, 0, (off_t)s->file_bytes))
+    if (!ftruncate(s->fd, (off_t)s->file_bytes))
         s->mapping = reserve(s->file_bytes);
-    if (s->mapping && map_at(s->mapping, s->file_bytes, PROT_READ | PROT_WRITE, s->fd))
+    if (s->mapping && map_at(s->mapping, s->file_bytes, PROT_READ | PROT_WRITE, s->fd) &&
+        populate(s, pool))
         return true;
     int because = errno;
     unmap(s);
@@ -220,10 +252,10 @@ static bool make_file(struct weights_share *s) {
     return false;
 }
 
-uint8_t *weights_share_begin(struct weights_share *s) {
+uint8_t *weights_share_begin(struct weights_share *s, struct thread_pool *pool) {
     if (s->socket < 0 || !s->file_bytes)
         return NULL;
-    if (!make_file(s)) {
+    if (!make_file(s, pool)) {
         AUTO_FREE char *why = mem_printf("no memory to share, %" PRIu64 " MB wanted: %s",
                                          s->file_bytes >> 20, strerror(errno));
         keep_own(s, why);

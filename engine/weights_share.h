@@ -13,6 +13,7 @@
 #include "core/base/mem.h"
 
 struct model;
+struct thread_pool;
 struct weights_share;
 
 enum {
@@ -36,8 +37,9 @@ void weights_share_ask(struct weights_share *s, const struct model *m, const cha
 const uint8_t *weights_share_found(const struct weights_share *s);
 /* Whether this process's weights are in shared memory, found or made here. */
 bool weights_share_in_use(const struct weights_share *s);
-/* Memory to make them in, zeroed, 4096-aligned; NULL: they are not to be shared. */
-uint8_t *weights_share_begin(struct weights_share *s);
+/* Memory to make them in, zeroed, 4096-aligned, taken by all threads of the pool; NULL: they are
+ * not to be shared. */
+uint8_t *weights_share_begin(struct weights_share *s, struct thread_pool *pool);
 /* They are made: the memory, which stays where it is, cannot be written any more, and others get
  * it, unless the model's files have changed meanwhile. ERR_IO: the memory could not be mapped anew,
  * and is gone. */

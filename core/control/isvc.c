@@ -175,7 +175,7 @@ static void tell_swap(struct world *w, const json_t *isvc, const json_t *deploym
 static void note_room(struct world *w, json_t *deployment, const json_t *isvc) {
     const json_t *given = object_at(isvc, "spec.predictor.deploymentStrategy");
     bool free_to = revision_canary_percent(isvc) < 0 && !json_object_size(given);
-    AUTO_FREE char *why = free_to ? isvc_room_wanted(w, isvc) : NULL;
+    AUTO_FREE char *why = free_to ? isvc_room_wanted(w, deployment) : NULL;
     bool was = object_annotation(deployment, DEPLOYMENT_NO_SURGE_ANNOTATION) != NULL;
     if (!why) {
         if (was)

@@ -6,6 +6,7 @@
 #include "core/control/labels.h"
 #include "core/control/placement.h"
 #include "core/control/replicaset.h"
+#include "core/control/scheduler.h"
 #include "core/node/device_reader.h"
 
 static const char *set_of(const json_t *pod) {
@@ -54,9 +55,11 @@ static bool fits_instead(struct world *w, const struct store_list *all, const js
     struct placement p;
     if (!any)
         return false;
-    placement_decide(pod, &opt, &p);
+    json_t *asking = scheduler_ask(w, pod, room);
+    placement_decide(asking, &opt, &p);
     bool fits = p.fits;
     placement_deinit(&p);
+    json_decref(asking);
     return fits;
 }
 

@@ -5,9 +5,9 @@
 
 #include "core/control/world.h"
 
-/* Why the rollout has to go on without surge: the scheduler's words for the first replica of `isvc`
- * that waits for room which older replicas of the same service have. Gives; NULL: there is none
- * such. */
-char *isvc_room_wanted(struct world *w, const json_t *isvc);
+/* Why the Deployment's rollout has to go on without surge: the scheduler's words for its first
+ * replica that waits for room which replicas of its other revisions have. Gives; NULL: there is
+ * none. */
+char *isvc_room_wanted(struct world *w, const json_t *deployment);
 
 #endif

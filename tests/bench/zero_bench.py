@@ -14,7 +14,12 @@ The parts, from the clocks of the logs (the same machine):
     answer   readiness is seen, the traffic table has it, the held request is sent, one token
 
 --realtime runs everything under SCHED_FIFO (wants root), for a machine that others use as well.
-The bar for the model that is inside the program: a median of 150 ms at most."""
+
+With --model the file is measured twice: loaded each time, and parked (parkedModelsBytesMax), beside the
+time that reading as many bytes from memory takes (memory_read, built with the program), in turns.
+
+Bars: for the model that is inside the program a median of 150 ms to the first token at most; the replica's
+own start (load) with a parked model at most twice the time to read its size from memory."""
 import argparse
 import calendar
 import http.client
@@ -23,6 +28,7 @@ import os
 import pathlib
 import re
 import statistics
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -30,7 +36,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from harness import Daemon, inference_service, wait_for  # noqa: E402
 
-BAR_MS = 150
+BAR_MS, BAR_READS = 150, 2
 PARTS = ("decide", "start", "load", "answer")
 
 
@@ -98,6 +104,27 @@ def print_table(title, found):
     return statistics.median(f["total"] for f in found)
 
 
+def compare_parked(program, model, rounds):
+    """Loaded, parked, and how long reading as much takes; true when the bar is met."""
+    size = model.stat().st_size
+
+    def read():
+        done = subprocess.run([program.parent / "memory_read", str(size)], capture_output=True, text=True, check=True)
+        return float(done.stdout)
+    reads = [read()]
+    print_table(f"{model.name}, loaded", measure(program, model, rounds))
+    reads.append(read())
+    parked = measure(program, model, rounds, "--parked-models-bytes-max", str(2 * size))
+    print_table(f"{model.name}, parked", parked)
+    reads.append(read())
+    least = min(reads)
+    wake, total = (statistics.median(f[part] for f in parked) for part in ("load", "total"))
+    print(f"reading {size / 1e9:.2f} GB from memory: {least:.1f} ms; load {wake / least:.2f} times that, "
+          f"first token {total / least:.2f} times")
+    print(f"bar: load at most {BAR_READS} times, {'met' if wake <= BAR_READS * least else 'MISSED'}")
+    return wake <= BAR_READS * least
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -110,9 +137,10 @@ def main():
     program = pathlib.Path(options.program).resolve()
     median = print_table("embedded://demo-chat", measure(program, "embedded://demo-chat", options.rounds))
     print(f"bar: {BAR_MS} ms, {'met' if median <= BAR_MS else 'MISSED'}")
+    met = median <= BAR_MS
     if options.model:
-        print_table(options.model, measure(program, pathlib.Path(options.model).resolve(), options.rounds))
-    return 0 if median <= BAR_MS else 1
+        met = compare_parked(program, pathlib.Path(options.model).resolve(), options.rounds) and met
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
