@@ -191,8 +191,9 @@ static void a_drained_node_is_waited_for(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
     fixture_patch(f, KIND_NODE, "gpu1", "spec.unschedulable", "true");
-    AUTO_FREE char *pod = mem_strdup(object_name(fixture_nth(f, KIND_POD, 0)));
-    fixture_delete(f, KIND_POD, pod, "Background", 30);
+    json_t *pod = fixture_nth(f, KIND_POD, 0);
+    fixture_delete(f, KIND_POD, object_name(pod), "Background", 30);
+    json_decref(pod);
     fixture_pass(f);
     assert_condition(fixture_nth(f, KIND_POD, 0), "PodScheduled", "False", "Unschedulable",
                      "unschedulable");
