@@ -20,6 +20,7 @@
 #include "core/control/autoscale_plan.h"
 #include "core/control/events.h"
 #include "core/control/isvc_predictor.h"
+#include "core/control/scaled_object.h"
 #include "core/decision_log.h"
 #include "core/owners.h"
 
@@ -321,9 +322,9 @@ static void look_at(struct world *w, const struct traffic_table *table,
     renew_plan(w, r, isvc);
     const struct traffic_service *s = traffic_find(table, ns, name);
     if (!autoscale_decides(r->plan.rule)) {
-        if (s && s->turn)
-            s->turn->load.waiting = false; /* nobody here starts it */
-        return;                            /* and the record is swept away */
+        if (s && s->turn && atomic_exchange(&s->turn->load.waiting, false))
+            scaled_object_wake(w, ns, child); /* else nobody here starts it */
+        return;                               /* and the record is swept away */
     }
     r->found = true;
     AUTO(store_object) deployment = world_get(w, KIND_DEPLOYMENT, ns, child);

@@ -30,6 +30,7 @@
 #include "core/control/quota.h"
 #include "core/control/replicaset.h"
 #include "core/control/runtime.h"
+#include "core/control/scaled_object.h"
 #include "core/control/scheduler.h"
 #include "core/control/service.h"
 #include "core/control/token_secret.h"
@@ -159,6 +160,10 @@ static void observe_kind(struct world *w, enum kind kind, const struct store_eve
         if (pod_autoscaler_is_news(e))
             enqueue_object(w, kind, o);
         break;
+    case KIND_SCALED_OBJECT:
+        if (scaled_object_is_news(e))
+            enqueue_object(w, kind, o);
+        break;
     case KIND_NAMESPACE:
     case KIND_SERVICE:
     case KIND_RESOURCE_QUOTA:
@@ -225,6 +230,7 @@ static enum errc resync(struct controllers *c, struct error *err) {
             kind == KIND_INFERENCE_SERVICE || kind == KIND_NAMESPACE || kind == KIND_SERVICE ||
             kind == KIND_RESOURCE_QUOTA || kind == KIND_POD_DISRUPTION_BUDGET ||
             kind == KIND_CLUSTER_ROLE || kind == KIND_HORIZONTAL_POD_AUTOSCALER ||
+            kind == KIND_SCALED_OBJECT ||
             (kind == KIND_SECRET && token_secret_is(all.items[i]->json)))
             enqueue_object(&c->w, kind, all.items[i]->json);
     }
@@ -267,6 +273,7 @@ static const struct {
     {KIND_POD_DISRUPTION_BUDGET, disruption_reconcile},
     {KIND_CLUSTER_ROLE, cluster_role_reconcile},
     {KIND_HORIZONTAL_POD_AUTOSCALER, pod_autoscaler_reconcile},
+    {KIND_SCALED_OBJECT, scaled_object_reconcile},
 };
 
 static enum errc dispatch(struct world *w, const char *key, struct error *err) {
@@ -327,6 +334,7 @@ void controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms) {
     w->wall_ms = wall_ms;
     w->mono_ms = mono_ms;
     observe_all(c);
+    scaled_object_take_answers(w);
     if (traffic_take_asked(w->traffic)) {
         autoscale_tick(w);
         observe_all(c);
@@ -371,6 +379,7 @@ enum errc controllers_create(const struct world *world, store_notify_fn *notify,
     c->w.pods = pod_table_create();
     c->w.autoscale = autoscale_table_create();
     c->w.pod_autoscalers = pod_autoscaler_table_create();
+    c->w.scaled_objects = scaled_object_table_create(notify, user);
     c->w.traffic_stale = true;
     if (furnish(c, err) || resync(c, err))
         return err->code;
@@ -390,6 +399,7 @@ void controllers_destroy(struct controllers *c) {
     pod_table_destroy(c->w.pods);
     autoscale_table_destroy(c->w.autoscale);
     pod_autoscaler_table_destroy(c->w.pod_autoscalers);
+    scaled_object_table_destroy(c->w.scaled_objects);
     events_destroy(c->w.events);
     workqueue_destroy(c->w.queue);
     free(c->w.traffic_published);

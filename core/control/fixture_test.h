@@ -36,6 +36,7 @@ struct fixture {
     struct series *series;          /* likewise */
     struct decision_log *decisions; /* likewise */
     struct usage *usage;            /* NULL, unless a test sets it and starts the daemon anew */
+    struct http_getter *getter;     /* likewise */
     const struct auth *auth;        /* NULL, unless a test sets it and starts the daemon anew */
     struct config config;
     struct controllers *controllers;
@@ -239,6 +240,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",
         .auth = f->auth,
+        .getter = f->getter,
         .node_name = "gpu1",
         .node_ip = "10.0.0.5",
         .program = "/usr/bin/inferd",
@@ -329,8 +331,8 @@ static inline json_t *fixture_json(const char *text) {
 }
 
 static inline bool fixture_cluster_scoped(enum kind kind) {
-    return kind == KIND_NAMESPACE || kind == KIND_NODE || kind == KIND_CLUSTER_SERVING_RUNTIME ||
-           kind == KIND_CLUSTER_ROLE;
+    return kind == KIND_CLUSTER_TRIGGER_AUTHENTICATION || kind == KIND_NAMESPACE ||
+           kind == KIND_NODE || kind == KIND_CLUSTER_SERVING_RUNTIME || kind == KIND_CLUSTER_ROLE;
 }
 
 static inline const char *fixture_key(struct object_key *key, enum kind kind, const char *name) {

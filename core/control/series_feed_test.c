@@ -2,6 +2,7 @@
  * and moves the clock; nothing waits for a fixed time. */
 #include "core/control/series_feed.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -15,7 +16,9 @@ struct pod {
     struct http_server *server;
     struct traffic_replica *replica;
     _Atomic int status; /* 0: keeps the exchange and says nothing */
-    struct http_exchange *kept;
+    pthread_mutex_t lock;
+    struct http_exchange *kept; /* under the lock, like closing */
+    bool closing;               /* nothing is kept any more */
 };
 
 static struct {
@@ -26,6 +29,25 @@ static struct {
     struct series_feed *feed;
     struct pod pods[PODS];
 } env;
+
+/* False: it has to be answered now. */
+static bool keep(struct pod *p, struct http_exchange *x) {
+    pthread_mutex_lock(&p->lock);
+    bool kept = !p->closing && !p->kept;
+    if (kept)
+        p->kept = x;
+    pthread_mutex_unlock(&p->lock);
+    return kept;
+}
+
+static void let_go(struct pod *p) {
+    pthread_mutex_lock(&p->lock);
+    struct http_exchange *x = steal(p->kept);
+    p->closing = true;
+    pthread_mutex_unlock(&p->lock);
+    if (x)
+        http_reply_text(x, 503, "late");
+}
 
 static void serve(struct http_exchange *x, void *user) {
     struct pod *p = user;
@@ -41,12 +63,13 @@ static void serve(struct http_exchange *x, void *user) {
     static const char page[] = "# TYPE vllm:num_requests_running gauge\n"
                                "vllm:num_requests_running{engine=\"0\",pod=\"mine\"} 3\n";
     static const char broken[] = "vllm:num_requests_running 1\nbroken\n";
-    if (!p->status)
-        p->kept = x;
-    else if (p->status == 299)
+    int status = p->status;
+    if (!status && keep(p, x))
+        return;
+    if (status == 299)
         http_reply(x, 200, "text/plain", broken, strlen(broken));
     else
-        http_reply(x, p->status, "text/plain", page, strlen(page));
+        http_reply(x, status ? status : 503, "text/plain", page, strlen(page));
 }
 
 static void publish(int num) {
@@ -78,6 +101,7 @@ static int set_up(void **state) {
         struct http_server_options opt = {
             .listen = listen_on, .handler = serve, .user = &env.pods[i]};
         env.pods[i].status = 200;
+        pthread_mutex_init(&env.pods[i].lock, NULL);
         if (http_server_start(&opt, &env.pods[i].server, &err))
             fail_msg("%s", err.text);
         env.pods[i].replica =
@@ -95,9 +119,9 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     series_feed_destroy(env.feed);
     for (int i = 0; i < PODS; i++) {
-        if (env.pods[i].kept)
-            http_reply_text(env.pods[i].kept, 503, "late");
+        let_go(&env.pods[i]);
         http_server_stop(env.pods[i].server);
+        pthread_mutex_destroy(&env.pods[i].lock);
         traffic_replica_unref(env.pods[i].replica);
     }
     traffic_destroy(env.traffic);

@@ -19,6 +19,7 @@
 #include "core/control/pod_record.h"
 #include "core/control/pod_status.h"
 #include "core/control/replicaset.h"
+#include "core/control/scaled_object.h"
 #include "core/control/revision.h"
 #include "core/control/traffic_keys.h"
 #include "core/node/replica_command.h"
@@ -327,9 +328,11 @@ static bool may_become_ready(struct builder *b, const json_t *isvc) {
             return true;
     }
     const char *transition = object_str(isvc, "status.modelStatus.transitionStatus");
-    return !any &&
-           (!transition || !strcmp(transition, "InProgress") || replicas_are_wanted(b, isvc) ||
-            (!strcmp(transition, "UpToDate") && autoscale_wakes(isvc)));
+    AUTO_FREE char *deployment = mem_printf("%.250s-predictor", object_name(isvc));
+    bool wakes =
+        autoscale_wakes(isvc) || scaled_object_governs(b->w, object_namespace(isvc), deployment);
+    return !any && (!transition || !strcmp(transition, "InProgress") ||
+                    replicas_are_wanted(b, isvc) || (!strcmp(transition, "UpToDate") && wakes));
 }
 
 static const char *why_not_ready(struct builder *b, const json_t *isvc) {

@@ -35,6 +35,9 @@ enum kind {
     KIND_PRIORITY_CLASS,
     KIND_LEASE,
     KIND_HORIZONTAL_POD_AUTOSCALER,
+    KIND_SCALED_OBJECT,
+    KIND_TRIGGER_AUTHENTICATION,
+    KIND_CLUSTER_TRIGGER_AUTHENTICATION,
     KIND_REPLICA_SET,
     KIND_DEPLOYMENT,
     KIND_INFERENCE_SERVICE,
@@ -87,6 +90,7 @@ struct world {
     struct event_buffer *events;
     struct pod_table *pods;
     struct autoscale_table *autoscale;
+    struct scaled_object_table *scaled_objects;
     struct pod_autoscaler_table *pod_autoscalers;
     bool traffic_stale;      /* the traffic table is to be built anew at the end of the round */
     char *traffic_published; /* what the published table says, as text; NULL: nothing yet */

@@ -3,6 +3,7 @@
  *   paused-replicas      so many, whatever the triggers say
  *   paused               what is there stays
  *   a trigger is active  at least one replica; then the greatest that the triggers ask for
+ *   below the minimum    the minimum
  *   none is active       idleReplicaCount, or the minimum, once the cooldown has passed since the
  *                        last activity
  *   a trigger fails      it does not vote; after failureThreshold failures the fallback votes for
@@ -27,6 +28,8 @@ struct keda_spec keda_spec_default(void) {
 
 /* What a trigger that works asks for. */
 static double asked(const struct keda_trigger *t, int32_t current) {
+    if (t->is_resource)
+        return t->replicas;
     double share = current > 0 ? t->value / (t->threshold * (t->is_value ? 1 : current)) : 0;
     if (current > 0 && fabs(share - 1) <= TOLERANCE)
         return current;
@@ -39,7 +42,8 @@ static double asked(const struct keda_trigger *t, int32_t current) {
 static bool fallen_back(const struct keda_spec *s, const struct keda_trigger *t, int32_t current,
                         double *ret) {
     /* As in KEDA, the fallback is for averages: a value says nothing of replicas. */
-    if (s->fallback == KEDA_FALLBACK_NONE || t->is_value || t->num_failures < s->fallback_failures)
+    if (s->fallback == KEDA_FALLBACK_NONE || t->is_value || t->is_resource ||
+        t->num_failures < s->fallback_failures)
         return false;
     int32_t fixed = s->fallback_replicas;
     bool keep = s->fallback == KEDA_FALLBACK_CURRENT ||
@@ -110,7 +114,9 @@ static void describe(const struct keda_trigger *triggers, uint32_t num, struct s
     for (uint32_t i = 0; i < num && len < sizeof(d->inputs); i++) {
         const struct keda_trigger *t = &triggers[i];
         char value[64] = "failed";
-        if (!t->fails)
+        if (!t->fails && t->is_resource)
+            snprintf(value, sizeof(value), "%d", t->replicas);
+        else if (!t->fails)
             snprintf(value, sizeof(value), "%.3f/%.3f", t->value, t->threshold);
         len += (size_t)snprintf(d->inputs + len, sizeof(d->inputs) - len, "%strigger%u=%s",
                                 i ? " " : "", i, value);
@@ -121,13 +127,16 @@ void keda_decide(struct keda_state *state, const struct keda_spec *s,
                  const struct keda_trigger *triggers, uint32_t num_triggers, int64_t now_ms,
                  int32_t current, struct scale_decision *ret) {
     bool active = false, fails = false;
+    uint32_t num_resources = 0;
     *ret = (struct scale_decision){.replicas = current};
     describe(triggers, num_triggers, ret);
     for (uint32_t i = 0; i < num_triggers; i++) {
         fails = fails || triggers[i].fails;
-        active =
-            active || (!triggers[i].fails && triggers[i].value > triggers[i].activation_threshold);
+        num_resources += triggers[i].is_resource;
+        active = active || (!triggers[i].fails && !triggers[i].is_resource &&
+                            triggers[i].value > triggers[i].activation_threshold);
     }
+    active = active || (num_triggers && num_resources == num_triggers); /* they cannot say no */
     if (active)
         state->active_ms = now_ms;
     if (s->paused_replicas >= 0) {
@@ -142,6 +151,11 @@ void keda_decide(struct keda_state *state, const struct keda_spec *s,
     bool rests = s->min_replicas < 1 || s->idle_replicas >= 0; /* else it never goes below */
     if (rests && !active && !fails && at_rest(state, s, now_ms, current, ret))
         return;
+    if (!active && s->idle_replicas < 0 && current < s->min_replicas) {
+        ret->replicas = s->min_replicas;
+        ret->reason = "BelowMinimum";
+        return;
+    }
     struct votes v = count_votes(s, triggers, num_triggers, current);
     bool starts = active || v.fallback || current > 0; /* a failing trigger starts nothing */
     if (!v.any || !starts || (v.missing && v.replicas < current)) {

@@ -18,6 +18,8 @@ struct keda_trigger {
     bool fails;                  /* its source cannot be read now */
     uint32_t num_failures;       /* in a row */
     double value;                /* when it can be read */
+    bool is_resource;            /* cpu, memory: what the HorizontalPodAutoscaler's rule asks for */
+    int32_t replicas;            /* by that; such a trigger starts nothing from zero */
 };
 
 enum keda_fallback { /* spec.fallback.behavior */

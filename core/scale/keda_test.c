@@ -137,6 +137,33 @@ static void inputs_of_many_triggers_are_cut_not_overrun(void **state) {
     assert_int_equal(d.replicas, 1);
 }
 
+static void the_minimum_is_kept_whatever_the_triggers_say(void **state) {
+    struct keda_spec spec = keda_spec_default();
+    struct keda_state s = {.active_ms = -1};
+    struct keda_trigger t = {.threshold = 10, .value = 0};
+    spec.min_replicas = 2;
+    struct scale_decision d = decide(&s, &spec, &t, 1, 0, 0);
+    assert_int_equal(d.replicas, 2);
+    assert_string_equal(d.reason, "BelowMinimum");
+    t.fails = true;
+    d = decide(&s, &spec, &t, 1, 1, 1);
+    assert_int_equal(d.replicas, 2);
+}
+
+static void resources_vote_and_start_nothing(void **state) {
+    struct keda_spec spec = keda_spec_default();
+    struct keda_state s = {.active_ms = -1};
+    struct keda_trigger t[] = {{.threshold = 10, .value = 0},
+                               {.threshold = 1, .is_resource = true, .replicas = 7}};
+    assert_int_equal(decide(&s, &spec, t, 2, 0, 0).replicas, 0);
+    t[0].value = 1; /* the other one is active: both count */
+    struct scale_decision d = decide(&s, &spec, t, 2, 0, 2);
+    assert_int_equal(d.replicas, 7);
+    assert_string_equal(d.inputs, "trigger0=1.000/10.000 trigger1=7");
+    spec.min_replicas = 1; /* alone they are always active */
+    assert_int_equal(decide(&s, &spec, &t[1], 1, 0, 3).replicas, 7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greatest_trigger_wins_within_the_bounds),
@@ -147,6 +174,8 @@ int main(void) {
         cmocka_unit_test(fallback_votes_after_enough_failures),
         cmocka_unit_test(paused_annotations_come_first),
         cmocka_unit_test(inputs_of_many_triggers_are_cut_not_overrun),
+        cmocka_unit_test(the_minimum_is_kept_whatever_the_triggers_say),
+        cmocka_unit_test(resources_vote_and_start_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

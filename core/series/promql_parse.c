@@ -203,6 +203,7 @@ static struct promql_node *make(struct parser *p, enum promql_node_kind kind, en
 }
 
 static enum errc add_arg(struct parser *p, struct promql_node *n, struct promql_node *arg) {
+    ASSERT(arg);
     n->args[n->num_args++] = arg;
     if (arg->depth + 1 > n->depth)
         n->depth = arg->depth + 1;
@@ -359,6 +360,7 @@ static bool aggregate_named(const char *name, enum promql_aggregate *ret) {
 
 static enum errc expect_type(struct parser *p, const struct promql_node *arg, enum promql_type type,
                              const char *whose) {
+    ASSERT(arg);
     if (arg->type == type)
         return OK;
     return fail(p, arg->at, "%s wants an argument of type %s, not %s", whose, type_name(type),
@@ -557,6 +559,7 @@ static enum errc parse_unary(struct parser *p, struct promql_node **ret) {
     struct promql_node *operand = NULL;
     if (next(p) || parse_expression(p, PRECEDENCE_POWER, &operand))
         return p->err->code;
+    ASSERT(operand);
     if (operand->type > PROMQL_VECTOR)
         return fail(p, at, "a sign stands before a scalar or an instant vector, not a %s",
                     type_name(operand->type));
