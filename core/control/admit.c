@@ -12,6 +12,7 @@
 #include "core/control/isvc_fields.h"
 #include "core/control/isvc_predictor.h"
 #include "core/control/labels.h"
+#include "core/control/placement_room.h"
 #include "core/control/pod_autoscaler_spec.h"
 #include "core/control/pod_fields.h"
 #include "core/control/service.h"
@@ -284,6 +285,32 @@ static enum errc admit_replicated(const json_t *o, const json_t *old, json_t *wa
 
 /* Pod. */
 
+/* What the scheduler has written into the pod is what the pod holds: of a new pod it goes, and
+ * nobody else changes it. */
+static enum errc keep_holdings(json_t *pod, const json_t *old, json_t *warnings,
+                               struct error *err) {
+    static const char *const written[] = {PLACEMENT_DEVICES_ANNOTATION,
+                                          PLACEMENT_MEMORY_ANNOTATION};
+    for (size_t i = 0; i < ARRAY_LEN(written); i++) {
+        const char *now = object_annotation(pod, written[i]);
+        const char *was = old ? object_annotation(old, written[i]) : NULL;
+        AUTO_FREE char *field = mem_printf("metadata.annotations[%s]", written[i]);
+        if (!now && !was)
+            continue;
+        if (!old) {
+            json_object_del(object_at(pod, "metadata.annotations"), written[i]);
+            json_array_append_new(warnings,
+                                  json_sprintf("%s: left out: the scheduler writes it", field));
+        } else if (!now || !was || strcmp(now, was) != 0) {
+            return err_field(err, ERR_INVALID, field,
+                             "%s: Invalid value: \"%.200s\": field is immutable: it says what the "
+                             "pod holds, and is written by the scheduler",
+                             field, now ? now : "");
+        }
+    }
+    return OK;
+}
+
 static enum errc admit_pod(json_t *pod, const json_t *old, json_t *warnings, struct error *err) {
     const json_t *containers = object_at(pod, "spec.containers");
     size_t i;
@@ -295,6 +322,8 @@ static enum errc admit_pod(json_t *pod, const json_t *old, json_t *warnings, str
         if (check_resources(c, path, err))
             return err->code;
     }
+    if (keep_holdings(pod, old, warnings, err))
+        return err->code;
     if (old)
         return OK;
     pod_fields_ignored(json_object_get(pod, "spec"), "spec", warnings);

@@ -256,6 +256,38 @@ static void what_a_pod_asks_for_in_vain_is_told(void **state) {
     }
 }
 
+static void what_a_pod_holds_is_written_by_the_scheduler_alone(void **state) {
+    static const char *const names[] = {"inferd.io/devices", "inferd.io/memory"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct error err = ERROR_INIT;
+        json_t *warnings = json_array();
+        AUTO_FREE char *text = mem_printf("{\"metadata\":{\"annotations\":{\"%s\":\"{}\",\"a\":"
+                                          "\"b\"}},\"spec\":{\"containers\":[{\"image\":"
+                                          "\"inferd/engine\"}]}}",
+                                          names[i]);
+        AUTO_FREE char *field = mem_printf("metadata.annotations[%s]", names[i]);
+        json_t *holds = parse(text), *pod = parse(text);
+        json_t *annotations = object_at(pod, "metadata.annotations");
+        assert_int_equal(admit("pods", pod, holds, warnings, &err), OK);
+        json_object_set_new(annotations, names[i], json_string("{\"nvidia.com/gpu\":[\"GPU-0\"]}"));
+        assert_int_equal(admit("pods", pod, holds, warnings, &err), ERR_INVALID);
+        assert_string_equal(err.field, field);
+        assert_non_null(strstr(err.text, "GPU-0\"]}\": field is immutable"));
+        json_object_del(annotations, names[i]);
+        assert_int_equal(admit("pods", pod, holds, warnings, &err), ERR_INVALID);
+        assert_int_equal(admit("pods", holds, pod, warnings, &err), ERR_INVALID);
+        assert_int_equal(json_array_size(warnings), 0);
+        /* A copy of a pod begins without. */
+        assert_int_equal(admit("pods", holds, NULL, warnings, &err), OK);
+        assert_true(warned(warnings, field));
+        assert_null(object_annotation(holds, names[i]));
+        assert_string_equal(object_annotation(holds, "a"), "b");
+        json_decref(pod);
+        json_decref(holds);
+        json_decref(warnings);
+    }
+}
+
 static void kserves_samples_are_admitted(void **state) {
     static const char *const folders[] = {"samples", "samples-docs"};
     const char *shared = getenv("INFERD_SHARED");
@@ -286,6 +318,7 @@ int main(void) {
         cmocka_unit_test(a_plain_service_is_accepted_in_silence_and_its_container_named),
         cmocka_unit_test(deployments_must_select_their_own_pods),
         cmocka_unit_test(what_a_pod_asks_for_in_vain_is_told),
+        cmocka_unit_test(what_a_pod_holds_is_written_by_the_scheduler_alone),
         cmocka_unit_test(kserves_samples_are_admitted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

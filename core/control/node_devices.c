@@ -231,6 +231,14 @@ static void set_labels(json_t *node, json_t *fresh) {
 
 static void set_condition(struct world *w, json_t *node, const struct devices *d) {
     AUTO_BUF faults = BUF_INIT;
+    bool first = !object_find_condition(node, NODE_DEVICES_CONDITION);
+    if (d && d->silent && !first) {
+        object_set_condition(node, NODE_DEVICES_CONDITION, "Unknown", "NVMLSilent",
+                             "NVML does not answer: pods keep the GPUs that they have, and nothing "
+                             "is placed on any",
+                             w->wall_ms);
+        return;
+    }
     if (!d || !d->num_gpus) {
         object_remove_condition(node, NODE_DEVICES_CONDITION);
         return;
@@ -240,7 +248,6 @@ static void set_condition(struct world *w, json_t *node, const struct devices *d
             buf_printf(&faults, "%s%s (%s): %s", faults.len ? "; " : "", d->gpus[i].uuid,
                        d->gpus[i].product, d->gpus[i].fault);
     }
-    bool first = !object_find_condition(node, NODE_DEVICES_CONDITION);
     bool changed =
         object_set_condition(node, NODE_DEVICES_CONDITION, faults.len ? "True" : "False",
                              faults.len ? "GPUQuarantined" : "GPUsAreHealthy",

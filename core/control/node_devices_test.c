@@ -15,12 +15,20 @@ static void describe(struct fixture *f, const char *text) {
     assert_int_equal(rename(fresh, path), 0);
 }
 
-/* Starts the daemon anew, on a machine with these devices; NULL: without any. */
+/* Starts the daemon anew, on a machine with these devices; NULL: without any, SILENT: NVML does not
+ * answer. */
+static const char SILENT[] = "";
+
 static void restart_with(struct fixture *f, const char *text) {
     struct error err = ERROR_INIT;
     fixture_end_daemon(f);
     device_reader_close(steal(f->device_reader));
-    if (text) {
+    if (text == SILENT) {
+        const struct device_reader_options opt = {
+            .fake_file = "", .sharing_file = "", .library = "libno-such-library.so.7"};
+        if (device_reader_open(&opt, &f->device_reader, &err))
+            fail_msg("%s", err.text);
+    } else if (text) {
         describe(f, text);
         AUTO_FREE char *path = mem_printf("%s/devices.yaml", f->dir);
         const struct device_reader_options opt = {.fake_file = path, .sharing_file = ""};
@@ -232,6 +240,32 @@ static void replicas_leave_a_gpu_that_fails_and_it_is_used_again(void **state) {
     assert_env(f, "next", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0000-4000-8000-000000000000");
 }
 
+static void pods_keep_their_gpus_while_nvml_does_not_answer(void **state) {
+    static const char real[] = "gpus: [{ product: A, memory: 80Gi, uuid: GPU-1234 },\n"
+                               "       { product: A, memory: 80Gi }]\n";
+    struct fixture *f = *state;
+    restart_with(f, real);
+    create_pod(f, "real", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    create_pod(f, "faked", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    assert_env(f, "real", "CUDA_VISIBLE_DEVICES=GPU-1234");
+    restart_with(f, SILENT);
+    fixture_pass(f);
+    assert_env(f, "real", "CUDA_VISIBLE_DEVICES=GPU-1234");
+    assert_null(fixture_container(f, "faked")); /* no machine has that one */
+    assert_int_equal(fixture_events(f, "DeviceFailed", "it is not there any more"), 1);
+    assert_condition(fixture_get(f, KIND_NODE, "gpu1"), NODE_DEVICES_CONDITION, "Unknown",
+                     "NVMLSilent", "nothing is placed");
+    create_pod(f, "next", "\"nvidia.com/gpu\":\"1\"", 0, "");
+    assert_null(fixture_container(f, "next"));
+    restart_with(f, real); /* it answers: the pod still holds what it held */
+    fixture_pass(f);
+    assert_env(f, "real", "CUDA_VISIBLE_DEVICES=GPU-1234");
+    assert_env(f, "next", "CUDA_VISIBLE_DEVICES=GPU-fa4ed000-0001-4000-8000-000000000000");
+    restart_with(f, "gpus: [{ product: A, memory: 80Gi }]"); /* and now that one is gone */
+    fixture_pass(f);
+    assert_null(fixture_container(f, "real"));
+}
+
 static void containers_of_a_pod_have_devices_of_their_own(void **state) {
     struct fixture *f = *state;
     restart_with(f, "gpus: [{ product: A, memory: 80Gi, count: 3 }]");
@@ -260,6 +294,7 @@ int main(void) {
         DEVICES_TEST(two_pods_get_two_gpus_and_the_third_waits),
         DEVICES_TEST(a_more_important_pod_takes_the_place_of_another),
         DEVICES_TEST(replicas_leave_a_gpu_that_fails_and_it_is_used_again),
+        DEVICES_TEST(pods_keep_their_gpus_while_nvml_does_not_answer),
         DEVICES_TEST(containers_of_a_pod_have_devices_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,14 +3,16 @@
  * affinity, then resources (placement_room.c).
  *
  * Only the last of these can be helped by pushing others off. Who is less important is taken away
- * in thought; does the pod fit then, they are given back one by one, the most important first,
- * while it still fits. The rest are its victims. Source: kubernetes/pkg/scheduler (behaviour,
- * order, texts). */
+ * in thought; does the pod fit then, they are given back one by one, while it still fits: first
+ * those that a PodDisruptionBudget would not let go, then the others, of each the most important
+ * first. The rest are its victims; budgets are heeded where that is possible, not always. Source:
+ * kubernetes/pkg/scheduler (behaviour, order, texts). */
 #include "core/control/placement.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/control/disruption.h"
 #include "core/control/labels.h"
 #include "core/object.h"
 
@@ -153,11 +155,46 @@ static int compare_importance(const void *a, const void *b) {
 struct candidate {
     const json_t *pod; /* first: what compare_importance() sees */
     size_t index;      /* in the room */
+    bool violates;     /* a budget has none left for it, when those before it go */
 };
 
-/* Gives those that are less important than the pod, the most important first. */
-static struct candidate *find_candidates(const json_t *pod, const struct placement_room *room,
+static bool is_disrupted(const json_t *budget, const json_t *pod) {
+    const char *name = object_name(pod);
+    return name && json_object_get(object_at(budget, "status.disruptedPods"), name);
+}
+
+/* Each candidate takes one disruption of every budget that covers it. */
+static void charge_budgets(struct candidate *c, size_t num, const struct store_list *budgets) {
+    for (size_t b = 0; budgets && b < budgets->num_items; b++) {
+        const json_t *budget = budgets->items[b]->json;
+        int64_t allowed = object_int(budget, "status.disruptionsAllowed", 0);
+        for (size_t i = 0; i < num; i++) {
+            if (text_equal(object_namespace(budget), object_namespace(c[i].pod)) &&
+                disruption_covers(budget, c[i].pod) && !is_disrupted(budget, c[i].pod) &&
+                --allowed < 0)
+                c[i].violates = true;
+        }
+    }
+}
+
+/* Those that violate first; else as they were. */
+static void put_violating_first(struct candidate *c, size_t num) {
+    struct candidate *ordered = mem_array(num + 1, sizeof(*ordered));
+    size_t n = 0;
+    for (int violates = 1; violates >= 0; violates--) {
+        for (size_t i = 0; i < num; i++) {
+            if (c[i].violates == (violates == 1))
+                ordered[n++] = c[i];
+        }
+    }
+    memcpy(c, ordered, num * sizeof(*c));
+    free(ordered);
+}
+
+/* Gives those that are less important than the pod, in the order in which they may stay. */
+static struct candidate *find_candidates(const json_t *pod, const struct placement_options *opt,
                                          size_t *ret_num) {
+    const struct placement_room *room = opt->room;
     size_t num = placement_room_num(room);
     struct candidate *found = mem_array(num + 1, sizeof(*found));
     *ret_num = 0;
@@ -169,6 +206,8 @@ static struct candidate *find_candidates(const json_t *pod, const struct placeme
     }
     if (*ret_num)
         qsort(found, *ret_num, sizeof(*found), compare_importance);
+    charge_budgets(found, *ret_num, opt->budgets);
+    put_violating_first(found, *ret_num);
     return found;
 }
 
@@ -193,11 +232,12 @@ static bool waits_for_victims(const json_t *pod, const struct candidate *c, size
 }
 
 /* Chooses victims, or says in kube-scheduler's words why there are none. */
-static void preempt(const json_t *pod, struct placement_room *room, struct placement *ret,
+static void preempt(const json_t *pod, const struct placement_options *opt, struct placement *ret,
                     struct buf *why) {
     AUTO_BUF reasons = BUF_INIT;
+    struct placement_room *room = opt->room;
     size_t num;
-    AUTO_FREE struct candidate *c = find_candidates(pod, room, &num);
+    AUTO_FREE struct candidate *c = find_candidates(pod, opt, &num);
     if (text_equal(object_str(pod, "spec.preemptionPolicy"), "Never")) {
         buf_puts(why, "not eligible due to preemptionPolicy=Never.");
         return;
@@ -223,6 +263,7 @@ static void preempt(const json_t *pod, struct placement_room *room, struct place
             continue;
         placement_room_remove(room, c[i].index);
         ret->victims[ret->num_victims++] = c[i].pod;
+        ret->num_violations += c[i].violates;
     }
     for (size_t i = 0; i < num; i++) {
         for (size_t v = 0; v < ret->num_victims; v++) {
@@ -266,7 +307,7 @@ void placement_decide(const json_t *pod, const struct placement_options *opt,
     snprintf(ret->fallback, sizeof(ret->fallback), "%s", ret->fits ? fallback : "");
     if (ret->fits)
         return;
-    preempt(pod, opt->room, ret, &preemption);
+    preempt(pod, opt, ret, &preemption);
     refuse(ret, reasons.data, preemption.data ? preemption.data : "");
 }
 

@@ -5,9 +5,12 @@
 
 #include "core/control/placement_room.h"
 
+struct store_list;
+
 struct placement_options {
-    const json_t *node;          /* NULL: there is none */
-    struct placement_room *room; /* of the node and of who counts; as before afterwards */
+    const json_t *node;               /* NULL: there is none */
+    struct placement_room *room;      /* of the node and of who counts; as before afterwards */
+    const struct store_list *budgets; /* PodDisruptionBudgets; NULL: none */
     bool cpu_fallback; /* GPU resources that the node lacks altogether do not stop a pod */
 };
 
@@ -19,7 +22,8 @@ struct placement {
     json_t *devices;    /* given: value of PLACEMENT_DEVICES_ANNOTATION; NULL: none */
     const json_t **victims; /* given, of the room's pods: with these gone it would fit */
     size_t num_victims;
-    bool waits; /* for the end of those that it has pushed off before */
+    size_t num_violations; /* victims that a budget does not let go */
+    bool waits;            /* for the end of those that it has pushed off before */
 };
 
 void placement_decide(const json_t *pod, const struct placement_options *opt,

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/object.h"
+#include "core/store.h"
 
 static json_t *parse(const char *text) {
     json_error_t why;
@@ -442,6 +443,82 @@ static void the_least_important_are_pushed_off_and_no_more_than_needed(void **st
                     "preemption: 0/1 nodes are available: 1 Insufficient");
 }
 
+/* Pods 0 to 3 hold a GPU each; a budget covers those with its label and lets some of them go. */
+static void budgets_are_heeded_where_that_is_possible(void **state) {
+    static const struct {
+        const char *labels; /* of the pods: a letter each */
+        int priorities[4];
+        const char *budgets; /* "a1 b0": label and disruptionsAllowed */
+        int wanted;
+        const char *victims;
+        size_t num_violations;
+    } rows[] = {
+        {"abcd", {0, 1, 2, 3}, "", 1, "0", 0},
+        {"abcd", {0, 1, 2, 3}, "a0", 1, "1", 0}, /* the least important one that may go */
+        {"abcd", {0, 1, 2, 3}, "a1", 1, "0", 0},
+        {"aabb", {0, 1, 2, 3}, "a0", 2, "2 3", 0},
+        {"aabb", {0, 1, 2, 3}, "a1 b0", 2, "0 1", 1}, /* it has to be, and the important one stays
+                                                       */
+        {"aaab", {0, 1, 2, 3}, "a1", 2, "2 3", 0},    /* one of a may go: the first that is asked */
+        {"aaaa", {0, 1, 2, 3}, "a0", 2, "0 1", 2},
+        {"abcd", {0, 1, 2, 3}, "a0 b0 c0 d0", 4, "0 1 2 3", 4},
+        {"aaaa", {0, 0, 0, 0}, "x0", 1, "3", 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO(devices) d = machine();
+        json_t *node = gpu_node(), *pods[4], *pod = gpu_pod("", 100);
+        struct store_object objects[4], *items[4];
+        struct store_list budgets = {.items = items};
+        AUTO_BUF went = BUF_INIT;
+        struct placement p;
+        for (size_t k = 0; k < 4; k++)
+            add_gpu(d, 80);
+        devices_settle(d);
+        AUTO(placement_room) room = placement_room_create(node, d);
+        for (size_t k = 0; k < 4; k++) {
+            AUTO_FREE char *given = mem_printf("{\"nvidia.com/gpu\":[\"GPU-%zu\"]}", k);
+            pods[k] = gpu_pod(G "1", rows[i].priorities[k]);
+            object_set(pods[k], "spec.nodeName", json_string("n"));
+            object_set(pods[k], "metadata.namespace", json_string("ns"));
+            object_set(pods[k], "metadata.labels",
+                       json_pack("{s:s%}", "l", rows[i].labels + k, (size_t)1));
+            object_set(pods[k], "metadata.annotations",
+                       json_pack("{s:s}", PLACEMENT_DEVICES_ANNOTATION, given));
+            placement_room_add(room, pods[k]);
+        }
+        for (const char *b = rows[i].budgets; *b; b += b[2] ? 3 : 2) {
+            AUTO_FREE char *text = mem_printf(
+                "{\"metadata\":{\"namespace\":\"ns\"},\"spec\":{\"selector\":{\"matchLabels\":{"
+                "\"l\":\"%c\"}}},\"status\":{\"disruptionsAllowed\":%c}}",
+                b[0], b[1]);
+            objects[budgets.num_items] = (struct store_object){.json = parse(text)};
+            items[budgets.num_items] = &objects[budgets.num_items];
+            budgets.num_items++;
+        }
+        object_set(pod, "spec.containers.0.resources.limits",
+                   json_pack("{s:i}", "nvidia.com/gpu", rows[i].wanted));
+        const struct placement_options opt = {.node = node, .room = room, .budgets = &budgets};
+        placement_decide(pod, &opt, &p);
+        for (size_t k = 0; k < 4; k++) {
+            for (size_t v = 0; v < p.num_victims; v++) {
+                if (p.victims[v] == pods[k])
+                    buf_printf(&went, "%s%zu", went.len ? " " : "", k);
+            }
+        }
+        if (strcmp(went.data ? went.data : "", rows[i].victims) != 0 ||
+            p.num_violations != rows[i].num_violations)
+            fail_msg("row %zu: \"%s\" go, not \"%s\"; %zu violations", i,
+                     went.data ? went.data : "", rows[i].victims, p.num_violations);
+        placement_deinit(&p);
+        for (size_t k = 0; k < 4; k++)
+            json_decref(pods[k]);
+        for (size_t k = 0; k < budgets.num_items; k++)
+            json_decref((json_t *)(uintptr_t)objects[k].json);
+        json_decref(pod);
+        json_decref(node);
+    }
+}
+
 static void preemption_has_its_exceptions(void **state) {
     json_t *node = gpu_node();
     AUTO(devices) d = machine();
@@ -563,6 +640,7 @@ int main(void) {
         cmocka_unit_test(models_of_known_size_share_a_gpu),
         cmocka_unit_test(a_device_that_is_given_away_twice_is_given_no_more),
         cmocka_unit_test(the_least_important_are_pushed_off_and_no_more_than_needed),
+        cmocka_unit_test(budgets_are_heeded_where_that_is_possible),
         cmocka_unit_test(preemption_has_its_exceptions),
         cmocka_unit_test(a_nominated_pod_keeps_its_place),
         cmocka_unit_test(five_hundred_pods_on_64_devices),

@@ -38,9 +38,11 @@ void pod_devices_set_env(const struct devices *d, const json_t *pod, const json_
     AUTO_BUF own = BUF_INIT;
     const char *resource;
     json_t *list;
-    if (!d || !d->num_gpus)
-        return;
     json_t *given = read_given(pod);
+    if (!d || (!d->num_gpus && !(d->silent && given))) {
+        json_decref(given);
+        return;
+    }
     json_object_foreach (given, resource, list) {
         bool memory = !strcmp(resource, DEVICES_MEMORY_RESOURCE);
         int64_t wants = placement_container_request(spec, resource);
@@ -81,6 +83,12 @@ void pod_devices_tell(struct world *w, const json_t *pod, const json_t *given) {
                    "used by it");
 }
 
+/* NVML has not answered since the daemon started: the pod keeps what it holds. What a file had
+ * described is not the machine's. */
+static bool may_be_there(const struct devices *d, const char *uuid) {
+    return d && d->silent && !strstr(uuid, DEVICES_FAKE_UUID_PART);
+}
+
 bool pod_devices_fault(const struct devices *d, const json_t *pod,
                        char why[POD_DEVICES_FAULT_BYTES]) {
     json_t *given = read_given(pod), *list, *item;
@@ -91,7 +99,7 @@ bool pod_devices_fault(const struct devices *d, const json_t *pod,
         json_array_foreach (list, i, item) {
             const char *uuid = json_string_value(item);
             const struct device *device = uuid ? devices_find(d, uuid) : NULL;
-            if (fault || !uuid || (device && device->sound))
+            if (fault || !uuid || (device && device->sound) || (!device && may_be_there(d, uuid)))
                 continue;
             snprintf(why, POD_DEVICES_FAULT_BYTES, "%s %s: %s", resource, uuid,
                      device ? d->gpus[device->gpu].fault : "it is not there any more");

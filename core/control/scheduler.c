@@ -121,8 +121,12 @@ enum errc scheduler_bind(struct world *w, const struct store_object *pod, struct
         if (placement_counts(all.items[i]->json, pod->json, w->node_name))
             placement_room_add(room, all.items[i]->json);
     }
-    const struct placement_options opt = {
-        .node = node ? node->json : NULL, .room = room, .cpu_fallback = w->config->cpu_fallback};
+    AUTO_STORE_LIST budgets = {0};
+    world_list(w, KIND_POD_DISRUPTION_BUDGET, NULL, &budgets);
+    const struct placement_options opt = {.node = node ? node->json : NULL,
+                                          .room = room,
+                                          .budgets = &budgets,
+                                          .cpu_fallback = w->config->cpu_fallback};
     struct placement p;
     json_t *asking = scheduler_ask(w, pod->json, room);
     placement_decide(asking, &opt, &p);

@@ -2,6 +2,9 @@
  * bus; who tests this edits a file. So they are polled, by a stat() of the file or a few questions
  * to NVML (microseconds each where the driver is kept loaded, see nvidia-persistenced).
  *
+ * A driver that is being loaded, or replaced, does not answer for a while, also when the daemon
+ * starts. That is not the same as a machine without GPUs: until it answers, nobody knows.
+ *
  * Only what pods can be given counts as a change; use, power and temperature move all the time. */
 #include "core/node/device_reader.h"
 
@@ -13,6 +16,7 @@
 
 struct device_reader {
     char *fake_file;      /* NULL: NVML */
+    char *library;        /* NVML's; NULL: this program */
     struct nvml *nvml;    /* NULL: there is none */
     struct stat seen;     /* of the file, when it was read last */
     struct devices *now;  /* never NULL */
@@ -25,19 +29,32 @@ static bool same_file(const struct stat *a, const struct stat *b) {
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static enum errc open_nvml(struct device_reader *r, const struct device_reader_options *opt,
-                           struct error *err) {
+/* Tries to reach NVML and to read into d. False: it does not answer. */
+static bool reach_nvml(struct device_reader *r, struct devices *d) {
     struct error why = ERROR_INIT;
     struct log_quoted q;
+    d->silent = nvml_open(r->library, &r->nvml, &why) || nvml_read(r->nvml, d, &why);
+    if (d->silent) {
+        if (!r->told)
+            log_info("no GPUs", "reason=%s", log_quote(&q, why.text));
+        r->told = true;
+        nvml_close(steal(r->nvml));
+        return false;
+    }
+    r->told = false;
+    devices_settle(d);
+    log_info("GPUs found", "num=%u driver=%s", d->num_gpus, d->driver_version);
+    return true;
+}
+
+static enum errc open_nvml(struct device_reader *r, const struct device_reader_options *opt,
+                           struct error *err) {
+    const char *library = opt->library ? opt->library : NVML_LIBRARY;
+    r->library = *library ? mem_strdup(library) : NULL;
     if (*opt->sharing_file && devices_file_read_sharing(opt->sharing_file, r->now, err))
         return err->code;
-    if (nvml_open(NVML_LIBRARY, &r->nvml, &why) || nvml_read(r->nvml, r->now, &why)) {
-        log_info("no GPUs", "reason=%s", log_quote(&q, why.text));
-        nvml_close(steal(r->nvml));
-        return OK;
-    }
-    devices_settle(r->now);
-    log_info("GPUs found", "num=%u driver=%s", r->now->num_gpus, r->now->driver_version);
+    if (!reach_nvml(r, r->now))
+        r->now->num_gpus = 0;
     return OK;
 }
 
@@ -78,6 +95,7 @@ void device_reader_close(struct device_reader *r) {
     devices_destroy(r->now);
     devices_destroy(r->next);
     free(r->fake_file);
+    free(r->library);
     free(r);
 }
 
@@ -86,13 +104,17 @@ const struct devices *device_reader_current(const struct device_reader *r) {
 }
 
 int64_t device_reader_period_ms(const struct device_reader *r) {
-    return !r ? 0 : r->fake_file ? DEVICE_READER_FILE_MS : r->nvml ? DEVICE_READER_NVML_MS : 0;
+    if (!r)
+        return 0;
+    return r->fake_file ? DEVICE_READER_FILE_MS
+           : r->nvml    ? DEVICE_READER_NVML_MS
+                        : DEVICE_READER_SILENT_MS;
 }
 
 /* Pods can be given the same devices. */
 static bool same_devices(const struct devices *a, const struct devices *b) {
-    if (a->num != b->num || a->num_gpus != b->num_gpus || a->num_cores != b->num_cores ||
-        a->memory_bytes != b->memory_bytes)
+    if (a->silent != b->silent || a->num != b->num || a->num_gpus != b->num_gpus ||
+        a->num_cores != b->num_cores || a->memory_bytes != b->memory_bytes)
         return false;
     for (uint32_t i = 0; i < a->num; i++) {
         const struct device *x = &a->list[i], *y = &b->list[i];
@@ -138,6 +160,8 @@ static bool read_nvml(struct device_reader *r) {
     if (!r->next)
         r->next = mem_alloc(sizeof(*r->next));
     *r->next = *r->now;
+    if (!r->nvml)
+        return reach_nvml(r, r->next);
     if (nvml_read(r->nvml, r->next, &err)) {
         if (!r->told)
             log_warn("devices stay as they were", "error=%s", log_quote(&q, err.text));
@@ -150,7 +174,7 @@ static bool read_nvml(struct device_reader *r) {
 }
 
 bool device_reader_poll(struct device_reader *r) {
-    if (!(r->fake_file ? read_file(r) : r->nvml && read_nvml(r)))
+    if (!(r->fake_file ? read_file(r) : read_nvml(r)))
         return false;
     bool changed = !same_devices(r->now, r->next);
     struct devices *was = r->now;

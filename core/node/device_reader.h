@@ -8,6 +8,7 @@
 enum {
     DEVICE_READER_FILE_MS = 1000, /* is the file a new one? */
     DEVICE_READER_NVML_MS = 5000,
+    DEVICE_READER_SILENT_MS = 30 * 1000, /* does NVML answer by now? */
 };
 
 struct device_reader;
@@ -15,10 +16,12 @@ struct device_reader;
 struct device_reader_options {
     const char *fake_file;    /* "": NVML */
     const char *sharing_file; /* of NVIDIA's device plugin; "": none */
+    const char *library;      /* NULL: NVML's; "": this program itself, for tests */
 };
 
 /* Gives a reader that has read once. Without a file and without NVML there are no devices, which is
- * no error. A bad file is: file, field, value, bound. */
+ * no error: they are `silent`, and NVML is tried again. A bad file is: file, field, value, bound.
+ */
 MUST_CHECK enum errc device_reader_open(const struct device_reader_options *opt,
                                         struct device_reader **ret_r, struct error *err);
 void device_reader_close(struct device_reader *r);

@@ -63,13 +63,14 @@ struct device {
 };
 
 enum devices_source {
-    DEVICES_NONE,  /* no NVML, or it found no GPU */
+    DEVICES_NONE,  /* no NVML, or it found no GPU; `silent` says whether that is known */
     DEVICES_NVML,  /* the machine's own */
     DEVICES_FAKED, /* described by a file: nothing of it is there */
 };
 
 struct devices {
     enum devices_source source;
+    bool silent; /* NVML has not answered yet: what is not in the list may be there all the same */
     char driver_version[32]; /* "550.54.15"; "": not told */
     uint32_t cuda_major, cuda_minor;
     struct device_gpu gpus[DEVICES_GPUS_MAX];
@@ -89,6 +90,9 @@ DEFINE_AUTO(devices, devices_destroy)
 
 /* From GPUs and sharing rules to the list of devices and their faults. */
 void devices_settle(struct devices *d);
+
+/* UUIDs of described devices begin so, and no real one does. */
+#define DEVICES_FAKE_UUID_PART "-fa4ed000-"
 
 /* The device with this UUID, or NULL. d may be NULL. */
 const struct device *devices_find(const struct devices *d, const char *uuid);

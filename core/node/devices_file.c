@@ -167,7 +167,8 @@ static struct node member_of(const struct node *n, const char *key) {
 /* GPUs. */
 
 static void make_uuid(char out[DEVICE_UUID_BYTES], const char *kind, uint32_t gpu, uint32_t slice) {
-    snprintf(out, DEVICE_UUID_BYTES, "%s-fa4ed000-%04x-4000-8000-%012x", kind, gpu, slice);
+    snprintf(out, DEVICE_UUID_BYTES, "%s" DEVICES_FAKE_UUID_PART "%04x-4000-8000-%012x", kind, gpu,
+             slice);
 }
 
 static enum errc read_slices(const struct node *n, struct device_gpu *g, struct error *err) {

@@ -8,6 +8,9 @@
 #include <cmocka.h>
 #include <stdio.h>
 
+#include "core/base/log.h"
+#include "core/node/device_reader.h"
+
 enum { LOST = 15, NOT_SUPPORTED = 3, NOT_FOUND = 6, NUM_GPUS = 2 };
 
 static int init_result, num_open, lost_gpu = -1;
@@ -263,6 +266,28 @@ static void without_library_or_driver_there_is_none(void **state) {
     assert_int_equal(num_open, 0);
 }
 
+static void a_reader_waits_for_a_driver_that_does_not_answer(void **state) {
+    const struct device_reader_options opt = {.fake_file = "", .sharing_file = "", .library = ""};
+    struct error err = ERROR_INIT;
+    AUTO(device_reader) r = NULL;
+    log_set_level(LOG_LEVEL_ERROR);
+    init_result = 9;
+    assert_int_equal(device_reader_open(&opt, &r, &err), OK);
+    assert_true(device_reader_current(r)->silent);
+    assert_int_equal(device_reader_current(r)->num_gpus, 0);
+    assert_int_equal(device_reader_period_ms(r), DEVICE_READER_SILENT_MS);
+    assert_false(device_reader_poll(r));
+    assert_true(device_reader_current(r)->silent);
+    init_result = 0;
+    assert_true(device_reader_poll(r));
+    assert_false(device_reader_current(r)->silent);
+    assert_int_equal(device_reader_current(r)->num_gpus, NUM_GPUS);
+    assert_int_equal(device_reader_period_ms(r), DEVICE_READER_NVML_MS);
+    assert_false(device_reader_poll(r));
+    device_reader_close(steal(r));
+    assert_int_equal(num_open, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpus_and_slices_are_read),
@@ -270,6 +295,7 @@ int main(void) {
         cmocka_unit_test(a_gpu_that_is_not_counted_any_more_is_lost),
         cmocka_unit_test(the_others_are_known_when_the_first_is_gone),
         cmocka_unit_test(without_library_or_driver_there_is_none),
+        cmocka_unit_test(a_reader_waits_for_a_driver_that_does_not_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/node/host_user.h"
+#include "core/node/oom.h"
 #include "core/node/orphans.h"
 #include "core/node/park.h"
 #include "core/node/probe.h"
@@ -89,6 +90,8 @@ struct supervisor {
     int64_t usage_interval_ms;
     int64_t sample_due_ms; /* monotonic */
     int64_t memory_due_ms; /* likewise, of the next look at limits */
+    const char *vmstat;
+    int64_t num_oom_killed[2]; /* by the kernel: at the look before the last, and at the last */
     struct running_table *running;
     struct park *park; /* NULL: nothing is shared */
     struct prober *prober;
@@ -174,6 +177,8 @@ enum errc supervisor_create(const struct supervisor_options *opt, struct supervi
     s->usage = opt->usage;
     s->usage_interval_ms = opt->usage_interval_ms ? opt->usage_interval_ms : USAGE_INTERVAL_MS;
     s->running = opt->running;
+    s->vmstat = opt->vmstat ? opt->vmstat : OOM_VMSTAT;
+    s->num_oom_killed[0] = s->num_oom_killed[1] = oom_num_killed(s->vmstat);
     s->park = opt->park;
     s->on_change = opt->on_change;
     s->user = opt->user;
@@ -479,6 +484,13 @@ static bool user_shared(const struct supervisor *s, const struct replica *r) {
     return false;
 }
 
+/* Did the kernel kill it for want of memory? It counted one since the look before the last, and
+ * nobody here has killed it: a stop is known. */
+static bool killed_by_kernel(const struct supervisor *s, const struct replica *r, int signal) {
+    return signal == SIGKILL && r->state.phase != REPLICA_STOPPING &&
+           oom_num_killed(s->vmstat) > s->num_oom_killed[0];
+}
+
 static void on_child_exit(struct supervisor *s, struct replica *r) {
     siginfo_t status = {0};
     if (waitid(P_PIDFD, (id_t)r->pidfd, &status, WEXITED | WNOHANG) || !status.si_pid)
@@ -493,6 +505,7 @@ static void on_child_exit(struct supervisor *s, struct replica *r) {
     bool by_signal = status.si_code != CLD_EXITED;
     r->state.signal = by_signal ? status.si_status : 0;
     r->state.exit_code = by_signal ? 128 + status.si_status : status.si_status;
+    r->state.oom_killed = r->state.oom_killed || killed_by_kernel(s, r, r->state.signal);
     r->state.finished_ms = clock_wall_ms();
     probe_cancel(&r->probe);
     epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, r->pidfd, NULL);
@@ -722,6 +735,8 @@ static int64_t sample_usage(struct supervisor *s, int64_t now) {
         return s->sample_due_ms - now;
     size_t num;
     struct usage_source *sources = list_sources(s, &num);
+    s->num_oom_killed[0] = s->num_oom_killed[1];
+    s->num_oom_killed[1] = oom_num_killed(s->vmstat);
     usage_sample(s->usage, sources, num, now, clock_wall_ms());
     free(sources);
     int64_t wait = s->sample_due_ms ? s->usage_interval_ms : USAGE_FIRST_MS;

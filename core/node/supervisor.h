@@ -58,7 +58,7 @@ struct replica_state {
     int32_t pid;
     int exit_code;        /* when EXITED; 128 + signal when a signal ended it */
     int signal;           /* 0: exited by itself */
-    bool oom_killed;      /* for exceeding memory_bytes_max */
+    bool oom_killed;      /* for exceeding memory_bytes_max, or by the kernel for want of memory */
     int64_t memory_bytes; /* what it says that it takes (probe.h); 0: it has not said */
     bool started; /* its startup probe has succeeded; without one: it was ready once, or runs */
     int64_t started_ms, ready_ms, finished_ms;  /* wall clock; 0: not yet */
@@ -98,6 +98,7 @@ struct supervisor_options {
     struct usage *usage;           /* borrowed; NULL: what the replicas use is not measured */
     int64_t usage_interval_ms;     /* between two measurements; 0: USAGE_INTERVAL_MS */
     struct running_table *running; /* borrowed; what runs is written there; NULL: nowhere */
+    const char *vmstat;            /* borrowed; NULL: OOM_VMSTAT */
     struct park *park;             /* borrowed; NULL: replicas share no weights */
     /* A phase of one of the pod's containers changed; called from supervisor_poll(). */
     void (*on_change)(void *user, const char *uid);

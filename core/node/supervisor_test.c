@@ -21,7 +21,7 @@ enum { PATIENCE_MS = 20000 };
 
 struct fixture {
     char root[64];
-    char *run_dir, *log_dir;
+    char *run_dir, *log_dir, *vmstat;
     struct podlog *podlog;
     struct supervisor *supervisor;
     int num_changes;
@@ -33,8 +33,11 @@ static void count_change(void *user, const char *uid) {
 
 static void start_supervisor(struct fixture *f) {
     struct error err = ERROR_INIT;
-    struct supervisor_options opt = {
-        .run_dir = f->run_dir, .podlog = f->podlog, .on_change = count_change, .user = f};
+    struct supervisor_options opt = {.run_dir = f->run_dir,
+                                     .podlog = f->podlog,
+                                     .on_change = count_change,
+                                     .user = f,
+                                     .vmstat = f->vmstat};
     if (supervisor_create(&opt, &f->supervisor, &err))
         fail_msg("%s", err.text);
 }
@@ -45,6 +48,7 @@ static int setup(void **state) {
     assert_non_null(mkdtemp(f->root));
     f->run_dir = mem_printf("%s/run", f->root);
     f->log_dir = mem_printf("%s/logs", f->root);
+    f->vmstat = mem_printf("%s/vmstat", f->root);
     mkdir(f->run_dir, 0700);
     struct error err = ERROR_INIT;
     struct podlog_options opt = {.dir = f->log_dir, .file_bytes_max = 4096, .num_files_max = 3};
@@ -63,6 +67,7 @@ static int teardown(void **state) {
     int rc = system(command);
     free(f->run_dir);
     free(f->log_dir);
+    free(f->vmstat);
     free(f);
     return rc;
 }
@@ -139,6 +144,35 @@ static void a_killed_child_says_its_signal_and_touches_no_other(void **state) {
     assert_int_equal(st.signal, SIGKILL);
     assert_int_equal(st.exit_code, 137);
     assert_int_equal(get(f, "b").phase, REPLICA_READY);
+}
+
+static void count_oom_kills(const struct fixture *f, int num) {
+    FILE *file = fopen(f->vmstat, "w");
+    assert_non_null(file);
+    fprintf(file, "nr_free_pages 1\noom_kill_disable 9\noom_kill %d\npgfault 2\n", num);
+    fclose(file);
+}
+
+static void whom_the_kernel_killed_for_want_of_memory_is_told_apart(void **state) {
+    struct fixture *f = *state;
+    count_oom_kills(f, 3);
+    supervisor_destroy(f->supervisor, 0);
+    start_supervisor(f);
+    start(f, "a", "kill -9 $$", NULL);
+    assert_false(wait_phase(f, "a", REPLICA_EXITED).oom_killed);
+    start(f, "b", "sleep 600", NULL);
+    start(f, "c", "sleep 600", NULL);
+    start(f, "d", "sleep 600", NULL);
+    count_oom_kills(f, 4);
+    kill(get(f, "b").pid, SIGKILL);
+    struct replica_state st = wait_phase(f, "b", REPLICA_EXITED);
+    assert_true(st.oom_killed);
+    assert_int_equal(st.exit_code, 137);
+    kill(get(f, "c").pid, SIGTERM);
+    assert_false(wait_phase(f, "c", REPLICA_EXITED).oom_killed);
+    struct replica_driver d = supervisor_driver(f->supervisor);
+    d.stop(d.self, &(struct replica_key){"d", "main"}, 0);
+    assert_false(wait_phase(f, "d", REPLICA_EXITED).oom_killed);
 }
 
 static void stop_is_graceful_and_then_final(void **state) {
@@ -329,6 +363,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(exit_code_and_termination_message_are_reported),
         T(a_killed_child_says_its_signal_and_touches_no_other),
+        T(whom_the_kernel_killed_for_want_of_memory_is_told_apart),
         T(stop_is_graceful_and_then_final),
         T(a_program_that_is_missing_is_an_error_at_once),
         T(readiness_follows_the_health_answer),
