@@ -20,6 +20,7 @@
 #include "core/decision_log.h"
 #include "core/control/admission.h"
 #include "core/control/control.h"
+#include "core/control/preview.h"
 #include "core/http.h"
 #include "core/model/model_command.h"
 #include "core/node/usage.h"
@@ -61,6 +62,7 @@ struct daemon {
     struct decision_log *decisions; /* of the autoscalers */
     struct running_table *running;
     struct memory_gauge *memory_gauge;
+    struct preview *preview; /* of dry runs */
     struct traffic *traffic;
     struct metrics *metrics; /* of gateway and control */
     struct series *series;   /* what they, the API server and replicas said lately */
@@ -225,6 +227,8 @@ static enum errc start_kube(struct daemon *d, struct error *err) {
                                 .assign = admission_assign,
                                 .charge = admission_charge,
                                 .evict = admission_evict,
+                                .preview = preview_tell,
+                                .preview_self = d->preview,
                                 .server_address = c->kube_listen};
     if (!rc)
         rc = kube_create(&kube, &d->kube, err);
@@ -275,6 +279,7 @@ static enum errc start(struct daemon *d, struct error *err) {
     enum errc rc = start_store(d, err);
     d->running = running_table_create();
     d->memory_gauge = memory_gauge_create();
+    d->preview = preview_create();
     if (!rc)
         rc = start_kube(d, err);
     d->traffic = traffic_create();
@@ -291,6 +296,7 @@ static enum errc start(struct daemon *d, struct error *err) {
                                       .running = d->running,
                                       .memory_need = memory_gauge_need,
                                       .memory_gauge = d->memory_gauge,
+                                      .preview = d->preview,
                                       .traffic = d->traffic,
                                       .metrics = d->metrics,
                                       .api_metrics = kube_metrics(d->kube),
@@ -332,6 +338,7 @@ static void stop(struct daemon *d) {
     series_destroy(d->series);
     decision_log_destroy(d->decisions);
     running_table_destroy(d->running);
+    preview_destroy(d->preview);
     memory_gauge_destroy(d->memory_gauge);
     podlog_destroy(d->podlog);
     usage_destroy(d->usage);

@@ -31,6 +31,11 @@ typedef enum errc kube_charge_fn(struct store *store, const char *group, const c
                                  const json_t *object, const json_t *old, struct charges *charges,
                                  struct error *err);
 
+/* On a dry run of a create (old NULL) or an update that would succeed: adds warnings (strings) that
+ * say what would become of it. Any thread; may take a second or two. */
+typedef void kube_preview_fn(void *self, const char *group, const char *resource,
+                             const json_t *object, const json_t *old, json_t *warnings);
+
 enum { KUBE_CAUSE_BYTES_MAX = 400 };
 /* May the pod be evicted? Fills charges; ERR_EXHAUSTED with ret_cause: a budget says no. */
 typedef enum errc kube_evict_fn(struct store *store, const json_t *pod, int64_t wall_ms,
@@ -57,6 +62,8 @@ struct kube_options {
     kube_assign_fn *assign;
     kube_charge_fn *charge;
     kube_evict_fn *evict;
+    kube_preview_fn *preview; /* NULL: dry runs tell nothing */
+    void *preview_self;
     const struct audit_options *audit; /* borrowed for kube_create(), its metrics are not read;
                                           NULL: no audit log */
     const char *server_address;        /* "127.0.0.1:6443", for discovery */

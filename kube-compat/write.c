@@ -310,6 +310,14 @@ static enum errc check_definition(const struct request *rq, const struct store_o
                    "create not allowed while custom resource definition is terminating");
 }
 
+/* Tells what a write would lead to that was only tried. */
+static void tell_preview(struct request *rq, const json_t *object, const json_t *old) {
+    const struct kube_options *opt = &rq->kube->opt;
+    if (opt->preview)
+        opt->preview(opt->preview_self, rq->kind->store_group, rq->kind->plural, object, old,
+                     rq->warnings);
+}
+
 static void take_written(struct request *rq, struct store_object **stored, json_t **ret_object) {
     *ret_object = json_incref((*stored)->json);
     store_object_unref(rq->written);
@@ -327,9 +335,11 @@ static enum errc store_new(struct request *rq, json_t *object, json_t **ret_obje
             return name_taken(rq, key.text, name, err);
         AUTO_CHARGES charges = {0};
         enum errc refused = charge(rq, object, NULL, &charges, err);
-        if (!refused)
-            *ret_object = json_incref(object);
-        return refused;
+        if (refused)
+            return refused;
+        tell_preview(rq, object, NULL);
+        *ret_object = json_incref(object);
+        return OK;
     }
     AUTO(store_object) stored = NULL;
     enum errc code = ERR_CONFLICT;
@@ -529,9 +539,12 @@ static enum errc store_change(struct request *rq, struct store_object *old, json
         AUTO_CHARGES charges = {0};
         enum errc refused =
             scope == WRITE_WHOLE ? charge(rq, object, old->json, &charges, err) : OK;
-        if (!refused)
-            *ret_object = json_incref(object);
-        return refused;
+        if (refused)
+            return refused;
+        if (scope == WRITE_WHOLE)
+            tell_preview(rq, object, old->json);
+        *ret_object = json_incref(object);
+        return OK;
     }
     AUTO(store_object) stored = NULL;
     enum errc code;

@@ -173,6 +173,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .device_reader = c->device_reader,
         .memory_need = opt->memory_need,
         .memory_gauge = opt->memory_gauge,
+        .preview = opt->preview,
         .gateway_url = opt->gateway_url,
         .kube_address = opt->kube_address,
         .ca_pem = opt->ca_pem,

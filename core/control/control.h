@@ -19,6 +19,7 @@
 #include "core/store.h"
 
 struct control;
+struct preview;
 struct running_table;
 
 struct control_options {
@@ -28,6 +29,7 @@ struct control_options {
     struct running_table *running; /* NULL: nobody looks at what runs */
     memory_need_fn *memory_need;   /* NULL: pods hold what they ask for, no more */
     void *memory_gauge;            /* its self */
+    struct preview *preview;       /* is told of the world when it is there; may be NULL */
     struct traffic *traffic;
     struct metrics *metrics;        /* NULL: nothing is counted */
     struct metrics *api_metrics;    /* the API server's, for the series; NULL: none */

@@ -25,6 +25,7 @@
 #include "core/control/namespace.h"
 #include "core/control/node.h"
 #include "core/control/pod.h"
+#include "core/control/preview.h"
 #include "core/control/pod_autoscaler.h"
 #include "core/control/priority.h"
 #include "core/control/quota.h"
@@ -293,6 +294,7 @@ static enum errc dispatch(struct world *w, const char *key, struct error *err) {
     if (!strcmp(key, KEY_DEVICES)) {
         /* The Node is written under its own key, which is tried again when it fails. */
         if (device_reader_poll(w->device_reader)) {
+            preview_set_devices(w->preview, device_reader_current(w->device_reader));
             workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
             enqueue_pods(w); /* theirs may have failed */
         }
@@ -383,6 +385,8 @@ enum errc controllers_create(const struct world *world, store_notify_fn *notify,
     c->w.traffic_stale = true;
     if (furnish(c, err) || resync(c, err))
         return err->code;
+    preview_set_devices(c->w.preview, device_reader_current(c->w.device_reader));
+    preview_furnish(c->w.preview, &c->w);
     workqueue_add(c->w.queue, KEY_EVENT_SWEEP, c->w.mono_ms);
     workqueue_add(c->w.queue, KEY_HEARTBEAT, c->w.mono_ms + NODE_HEARTBEAT_SECONDS * 1000);
     if (device_reader_period_ms(c->w.device_reader))

@@ -49,6 +49,7 @@ struct fixture {
     char models_dir[96];
     memory_need_fn *memory_need; /* NULL, unless a test sets it and starts the daemon anew */
     void *memory_gauge;
+    struct preview *preview; /* likewise */
 };
 
 /* The fake driver. */
@@ -236,6 +237,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .series = f->series,
         .memory_need = f->memory_need,
         .memory_gauge = f->memory_gauge,
+        .preview = f->preview,
         .gateway_url = "http://127.0.0.1:8080",
         .kube_address = "127.0.0.1:6443",
         .ca_pem = "CERTIFICATE",

@@ -55,7 +55,8 @@ static bool fits_instead(struct world *w, const struct store_list *all, const js
     struct placement p;
     if (!any)
         return false;
-    json_t *asking = scheduler_ask(w, pod, room);
+    struct error unknown = ERROR_INIT; /* what it takes; then it counts as nothing */
+    json_t *asking = scheduler_ask(w, pod, room, &unknown);
     placement_decide(asking, &opt, &p);
     bool fits = p.fits;
     placement_deinit(&p);

@@ -44,25 +44,26 @@ static json_t *describe(const struct memory_need *n) {
 /* First within what nobody holds; then as if nobody held anything, and as much as it likes: that
  * does not fit, and placement says so. */
 static enum errc ask(struct world *w, const char *path, const struct engine_args *args,
-                     const struct placement_room *room, struct memory_need *ret_need) {
+                     const struct placement_room *room, struct memory_need *ret_need,
+                     struct error *err) {
     const uint64_t free_bytes[] = {placement_room_memory(room, false),
                                    placement_room_memory(room, true), UINT64_MAX};
     enum errc rc = ERR_EXHAUSTED;
     for (size_t i = 0; i < ARRAY_LEN(free_bytes) && rc == ERR_EXHAUSTED; i++) {
-        struct error err = ERROR_INIT;
-        rc = w->memory_need(w->memory_gauge, path, args, free_bytes[i], ret_need, &err);
+        *err = ERROR_INIT;
+        rc = w->memory_need(w->memory_gauge, path, args, free_bytes[i], ret_need, err);
     }
     return rc;
 }
 
-json_t *pod_memory_need(struct world *w, const json_t *pod, const struct placement_room *room) {
+json_t *pod_memory_need(struct world *w, const json_t *pod, const struct placement_room *room,
+                        struct error *why) {
     json_t *container = NULL, *described = NULL;
     struct replica_command command = {0};
     struct engine_args args = {0};
     struct memory_need need;
-    struct error err = ERROR_INIT;
     if (!w->memory_need || replica_command_is_host(pod) ||
-        pod_env_resolve(w, pod, object_at(pod, "spec.containers.0"), &container, &err))
+        pod_env_resolve(w, pod, object_at(pod, "spec.containers.0"), &container, why))
         return NULL;
     const struct replica_command_options opt = {
         .program = w->program,
@@ -70,10 +71,10 @@ json_t *pod_memory_need(struct world *w, const json_t *pod, const struct placeme
         .models = {.models_dir = w->models_dir, .hf_cache_dir = w->hf_cache_dir},
         .container = container,
     };
-    if (!replica_command_make(pod, &opt, &command, &err)) {
+    if (!replica_command_make(pod, &opt, &command, why)) {
         /* Behind "inferd engine" stand its options. */
-        if (!engine_args_parse((const char *const *)command.argv + 2, &args, &err) &&
-            !ask(w, command.model_path, &args, room, &need))
+        if (!engine_args_parse((const char *const *)command.argv + 2, &args, why) &&
+            !ask(w, command.model_path, &args, room, &need, why))
             described = asks_for_memory(pod) ? json_pack("{s:I}", "gpu", (json_int_t)need.gpu_bytes)
                                              : describe(&need);
         engine_args_deinit(&args);

@@ -8,8 +8,9 @@
 
 /* Gives the value of PLACEMENT_MEMORY_ANNOTATION, for a room that the pod is to come into. NULL: it
  * asks for memory itself, is no engine, or its model is not there yet or cannot be read, which is
- * told when it is started. Reads objects and the model's headers. */
-json_t *pod_memory_need(struct world *w, const json_t *pod, const struct placement_room *room);
+ * told when it is started; *why says it then. Reads objects and the model's headers. */
+json_t *pod_memory_need(struct world *w, const json_t *pod, const struct placement_room *room,
+                        struct error *why);
 
 /* How large the pod's KV cache may be; 0: its engine decides. */
 uint64_t pod_memory_kv_cache_bytes(const json_t *pod);

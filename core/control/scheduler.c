@@ -35,10 +35,11 @@ static json_t *as_text(json_t *value) {
 
 /* Gives the pod with what it takes written into it, and nothing of what it has been given: that is
  * decided now, whatever stands there. */
-json_t *scheduler_ask(struct world *w, const json_t *pod, const struct placement_room *room) {
+json_t *scheduler_ask(struct world *w, const json_t *pod, const struct placement_room *room,
+                      struct error *why) {
     json_t *asking = json_deep_copy(pod);
     annotate(asking, PLACEMENT_DEVICES_ANNOTATION, NULL);
-    annotate(asking, PLACEMENT_MEMORY_ANNOTATION, as_text(pod_memory_need(w, pod, room)));
+    annotate(asking, PLACEMENT_MEMORY_ANNOTATION, as_text(pod_memory_need(w, pod, room, why)));
     return asking;
 }
 
@@ -128,7 +129,8 @@ enum errc scheduler_bind(struct world *w, const struct store_object *pod, struct
                                           .budgets = &budgets,
                                           .cpu_fallback = w->config->cpu_fallback};
     struct placement p;
-    json_t *asking = scheduler_ask(w, pod->json, room);
+    struct error unknown = ERROR_INIT; /* is told when the pod is started */
+    json_t *asking = scheduler_ask(w, pod->json, room, &unknown);
     placement_decide(asking, &opt, &p);
     enum errc rc =
         p.fits ? bind(w, pod, asking, &p, err) : push_all_off(w, &all, pod->json, &p, err);

@@ -12,8 +12,9 @@ MUST_CHECK enum errc scheduler_bind(struct world *w, const struct store_object *
                                     struct error *err);
 struct placement_room;
 /* Gives a copy of a pod for placement in the room: with what its process will take written into it,
- * and without anything that it was given before. */
-json_t *scheduler_ask(struct world *w, const json_t *pod, const struct placement_room *room);
+ * and without anything that it was given before. *why says why that is not known, if it is not. */
+json_t *scheduler_ask(struct world *w, const json_t *pod, const struct placement_room *room,
+                      struct error *why);
 
 /* Every pod without a node is looked at again: room was made, or the node changed. */
 void scheduler_retry_pending(struct world *w);

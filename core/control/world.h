@@ -61,6 +61,7 @@ struct pod_table;            /* core/control/pod.c */
 struct autoscale_table;      /* core/control/autoscale.c */
 struct pod_autoscaler_table; /* core/control/pod_autoscaler.c */
 struct device_reader;        /* core/node/device_reader.h */
+struct preview;              /* core/control/preview.h */
 struct http_getter;          /* core/control/http_get.h */
 struct decision_log;         /* core/decision_log.h */
 
@@ -78,6 +79,7 @@ struct world {
     struct device_reader *device_reader; /* may be NULL: the machine has no devices */
     memory_need_fn *memory_need;         /* NULL: what replicas take is not known */
     void *memory_gauge;                  /* its self */
+    struct preview *preview;             /* of dry runs; may be NULL */
     const char *gateway_url, *kube_address, *ca_pem;
     const struct auth *auth; /* NULL: Secrets get no tokens */
     const char *node_name, *node_ip;
