@@ -18,6 +18,7 @@
 #include "core/control/service.h"
 #include "core/quantity.h"
 #include "core/control/rollout.h"
+#include "core/model/model_ref.h"
 #include "core/node/replica_command.h"
 #include "core/object.h"
 
@@ -135,6 +136,19 @@ static enum errc check_resources(const json_t *container, const char *path, stru
     return OK;
 }
 
+/* What is to be downloaded must be a reference that can be. */
+static enum errc check_reference(const char *uri, const char *field, struct error *err) {
+    struct model_ref ref;
+    struct error why = ERROR_INIT;
+    if (!model_ref_is_remote(uri))
+        return OK;
+    if (model_ref_parse(uri, &ref, &why))
+        return err_field(err, ERR_INVALID, field, "%s: Invalid value: \"%s\": %s", field, uri,
+                         why.text);
+    model_ref_deinit(&ref);
+    return OK;
+}
+
 static enum errc check_uri(const char *uri, const char *path, struct error *err) {
     AUTO_FREE char *field = mem_printf("%s.storageUri", path);
     if (!uri)
@@ -144,7 +158,7 @@ static enum errc check_uri(const char *uri, const char *path, struct error *err)
                          field);
     for (size_t i = 0; i < ARRAY_LEN(uri_schemes); i++) {
         if (!strncmp(uri, uri_schemes[i], strlen(uri_schemes[i])))
-            return OK;
+            return check_reference(uri, field, err);
     }
     if (!strstr(uri, "://"))
         return OK;

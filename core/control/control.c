@@ -28,6 +28,7 @@ struct control {
     struct park *park;
     struct supervisor *supervisor;
     struct device_reader *device_reader;
+    struct models *models;
     struct series_feed *feed; /* NULL: no metrics are kept */
     struct traffic *traffic;  /* borrowed; NULL: does not wake us yet */
     int epoll_fd;
@@ -131,6 +132,16 @@ static bool pod_is_there(void *user, const char *ns, const char *pod, const char
            !strcmp(object_uid(o->json), uid);
 }
 
+static enum errc open_models(struct control *c, const struct config *config, struct error *err) {
+    AUTO_FREE char *dir = *config->model_store_dir ? mem_strdup(config->model_store_dir)
+                                                   : mem_printf("%s/model-store", config->data_dir);
+    const struct models_options opt = {.dir = dir,
+                                       .bytes_max = (uint64_t)config->model_store_bytes_max,
+                                       .on_change = wake,
+                                       .user = c};
+    return models_open(&opt, &c->models, err);
+}
+
 static enum errc start(struct control *c, const struct control_options *opt, struct error *err) {
     const struct config *config = opt->config;
     const struct park_options park = {.budget_bytes = (uint64_t)config->parked_models_bytes_max,
@@ -151,7 +162,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
     const struct device_reader_options devices = {.fake_file = config->fake_devices,
                                                   .sharing_file = config->device_plugin_config};
     if (device_reader_open(&devices, &c->device_reader, err) ||
-        supervisor_create(&sup, &c->supervisor, err))
+        supervisor_create(&sup, &c->supervisor, err) || open_models(c, config, err))
         return err->code;
     const struct series_feed_options feed = {.series = opt->series,
                                              .traffic = opt->traffic,
@@ -170,6 +181,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .getter = c->feed ? series_feed_getter(c->feed) : NULL,
         .driver = supervisor_driver(c->supervisor),
         .usage = opt->usage,
+        .models = models_driver(c->models),
         .device_reader = c->device_reader,
         .memory_need = opt->memory_need,
         .memory_gauge = opt->memory_gauge,
@@ -225,6 +237,7 @@ void control_stop(struct control *c) {
     series_feed_destroy(c->feed); /* answers what controllers asked, before they go */
     park_destroy(c->park);
     controllers_destroy(c->controllers);
+    models_close(c->models);
     device_reader_close(c->device_reader);
     if (c->wake_fd >= 0)
         close(c->wake_fd);

@@ -25,6 +25,7 @@
 #include "core/control/namespace.h"
 #include "core/control/node.h"
 #include "core/control/pod.h"
+#include "core/control/pod_model.h"
 #include "core/control/preview.h"
 #include "core/control/pod_autoscaler.h"
 #include "core/control/priority.h"
@@ -337,6 +338,7 @@ void controllers_run(struct controllers *c, int64_t wall_ms, int64_t mono_ms) {
     w->mono_ms = mono_ms;
     observe_all(c);
     scaled_object_take_answers(w);
+    pod_model_wake(w);
     if (traffic_take_asked(w->traffic)) {
         autoscale_tick(w);
         observe_all(c);

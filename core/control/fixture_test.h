@@ -31,6 +31,7 @@ struct fixture {
     char dir[64];
     struct store *store;
     struct traffic *traffic;
+    struct model_driver models; /* self NULL, unless a test sets it and starts the daemon anew */
     struct device_reader
         *device_reader;             /* NULL, unless a test sets it and starts the daemon anew */
     struct series *series;          /* likewise */
@@ -231,6 +232,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
                    .forget = fake_forget,
                    .forget_pod = fake_forget_pod,
                    .self = f},
+        .models = f->models,
         .device_reader = f->device_reader,
         .usage = f->usage,
         .decisions = f->decisions,

@@ -26,9 +26,11 @@
 #include "core/control/isvc_predictor.h"
 #include "core/control/isvc_room.h"
 #include "core/control/isvc_status.h"
+#include "core/control/pod_model.h"
 #include "core/control/replicaset.h"
 #include "core/control/revision.h"
 #include "core/control/traffic_build.h"
+#include "core/node/replica_command.h"
 
 static const char COMPONENT[] = "v1beta1Controllers";
 static const char APPLIED_TEMPLATE[] = "inferd.io/applied-template";
@@ -281,6 +283,7 @@ static void tell_ready(struct world *w, const json_t *was, const json_t *now) {
                    "InferenceService [%s] is no longer Ready because of: %s", object_name(now),
                    reason ? reason : "");
     else if (!is_ready && message && reason && strcmp(reason, "MinimumReplicasUnavailable") != 0 &&
+             strcmp(reason, POD_MODEL_LOADING) != 0 &&
              (!old_reason || strcmp(old_reason, reason) != 0))
         event_emit(w, now, EVENT_WARNING, reason, COMPONENT, "%s", message);
 }
@@ -404,6 +407,7 @@ enum errc isvc_reconcile(struct world *w, const char *ns, const char *name, stru
     AUTO(store_object) o = world_get(w, KIND_INFERENCE_SERVICE, ns, name);
     if (!o) {
         w->traffic_stale = true;
+        pod_model_release_service(w, ns, name);
         return OK;
     }
     if (object_deleting(o->json))
@@ -411,6 +415,10 @@ enum errc isvc_reconcile(struct world *w, const char *ns, const char *name, stru
     struct predictor predictors[1 + CANARY_MAX] = {0};
     size_t num = open_predictors(w, o->json, predictors);
     enum errc rc = OK;
+    const json_t *first = num ? predictors[0].plan.template : NULL;
+    if (first)
+        pod_model_keep_for_service(w, o->json,
+                                   object_annotation(first, REPLICA_SOURCE_URI_ANNOTATION));
     for (size_t i = 0; i < num && !rc; i++)
         rc = ensure_predictor(w, &predictors[i], err);
     if (!rc)

@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "core/control/runtime.h"
+#include "core/model/model_ref.h"
 #include "core/node/replica_command.h"
 
 enum { FILLED_BYTES_MAX = 64 * 1024 };
@@ -312,6 +313,23 @@ static bool scheme_is_local(const char *uri) {
     return !strstr(uri, "://");
 }
 
+/* Gives why the model will never come; NULL: it is here, or may be fetched. */
+static char *cannot_fetch(const struct world *w, const char *uri) {
+    struct model_ref ref;
+    struct error err = ERROR_INIT;
+    if (scheme_is_local(uri) && (!w->models.self || !model_ref_is_remote(uri)))
+        return NULL;
+    if (!w->models.self)
+        return mem_printf(
+            "storageUri \"%s\": models are not downloaded here; put it into the models "
+            "folder and name it by file://, pvc://, hf:// or a path",
+            uri);
+    if (model_ref_parse(uri, &ref, &err))
+        return mem_printf("storageUri: %s", err.text);
+    model_ref_deinit(&ref);
+    return NULL;
+}
+
 static bool is_host(const json_t *container) {
     const char *image = object_str(container, "image");
     return image && !strcmp(image, REPLICA_HOST_IMAGE);
@@ -481,12 +499,9 @@ static void plan_model(struct world *w, const json_t *isvc, const json_t *model,
     AUTO(store_object) runtime = choice.object;
     p->runtime = mem_strdup(object_name(runtime->json));
     p->cluster_runtime = kind_of_key(runtime->key) == KIND_CLUSTER_SERVING_RUNTIME;
-    if (uri && !scheme_is_local(uri)) {
-        refuse(
-            p, "ModelLoadFailed",
-            mem_printf("storageUri \"%s\": models are not downloaded yet; put it into the models "
-                       "folder and name it by file://, pvc://, hf:// or a path",
-                       uri));
+    char *why_not = uri ? cannot_fetch(w, uri) : NULL;
+    if (why_not) {
+        refuse(p, "ModelLoadFailed", why_not);
         return;
     }
     json_t *containers = compose(isvc, model, runtime->json, p);

@@ -10,6 +10,7 @@
 #include "core/control/canary.h"
 #include "core/control/deployment_status.h"
 #include "core/control/isvc_fields.h"
+#include "core/control/pod_model.h"
 #include "core/control/pod_status.h"
 #include "core/control/revision.h"
 #include "core/control/scheduler.h"
@@ -24,6 +25,12 @@ struct failure {
     int64_t exit_code; /* -1: none */
     bool fatal;        /* it will not heal by waiting for it to start */
 };
+
+/* It waits for its model, which comes. */
+static bool is_loading(const json_t *waiting) {
+    const char *reason = object_str(waiting, "reason");
+    return reason && !strcmp(reason, POD_MODEL_LOADING);
+}
 
 /* How much a failure tells; a waiting container with a termination behind it tells most. */
 static struct failure pod_failure(const json_t *pod) {
@@ -48,7 +55,7 @@ static struct failure pod_failure(const json_t *pod) {
     } else if (waiting && object_str(waiting, "message")) {
         f.reason = object_str(waiting, "reason");
         f.message = object_str(waiting, "message");
-        f.fatal = true;
+        f.fatal = !is_loading(waiting);
     }
     return f;
 }
@@ -186,7 +193,9 @@ static const char *target_state(const struct isvc_view *v, const struct failure 
     if (has_arrived(v) && ready)
         return "Loaded";
     for (size_t i = 0; i < v->num_pods; i++) {
-        if (pod_status_running(v->pods[i]))
+        const json_t *waiting = object_at(v->pods[i], "status.containerStatuses.0.state.waiting");
+        if (pod_status_running(v->pods[i]) ||
+            (is_loading(waiting) && object_str(waiting, "message")))
             return "Loading";
     }
     return "Pending";

@@ -4,6 +4,7 @@
 #include "core/control/pod_record.h"
 
 #include "core/control/pod.h"
+#include "core/control/pod_model.h"
 #include "core/control/pod_status.h"
 #include "core/control/restart.h"
 
@@ -148,6 +149,7 @@ void pod_record_close(struct world *w, struct pod_record *r) {
         at = &(*at)->next;
     *at = r->next;
     w->driver.forget_pod(w->driver.self, r->uid);
+    pod_model_release(w, r);
     if (w->podlog)
         podlog_remove(w->podlog, r->ns, r->name, r->uid);
     record_destroy(r);

@@ -32,6 +32,8 @@ struct pod_container {
     bool ended;                       /* for good, with this: */
     int exit_code;
     bool unhealthy_told;
+    bool waits_for_model;
+    uint32_t model_failures; /* of its model, that were told */
 };
 
 struct pod_record {

@@ -64,16 +64,19 @@ static bool serves(const json_t *pod, const struct pod_container *c) {
 }
 
 /* The file or folder that storageUri stands for. */
-static enum errc find_model(const struct world *w, const json_t *pod, char **ret_path,
-                            struct error *err) {
+static enum errc find_model(const struct world *w, const json_t *pod, struct pod_model *model,
+                            char **ret_path, struct error *err) {
     const char *uri = object_annotation(pod, REPLICA_SOURCE_URI_ANNOTATION);
     const struct model_path_options opt = {.models_dir = w->models_dir,
                                            .hf_cache_dir = w->hf_cache_dir};
     AUTO_FREE char *path = NULL;
     if (!uri)
         return OK;
-    if (model_path_resolve(uri, &opt, &path, err))
-        return err->code;
+    if (model_path_resolve(uri, &opt, &path, err)) {
+        AUTO_FREE char *found = NULL;
+        if (pod_model_find(model, uri, &found, err) || model_path_resolve(found, &opt, &path, err))
+            return err->code;
+    }
     if (*path != '/')
         return err_set(err, ERR_INVALID,
                        "storageUri \"%s\": is no file that a process of its own can read", uri);
@@ -82,14 +85,14 @@ static enum errc find_model(const struct world *w, const json_t *pod, char **ret
 }
 
 enum errc pod_serve_prepare(struct world *w, const json_t *pod, struct pod_container *c,
-                            json_t *resolved, struct error *err) {
+                            json_t *resolved, struct pod_model *model, struct error *err) {
     const struct pod_port_range range = {(uint16_t)w->config->serve_port_first,
                                          (uint16_t)w->config->serve_port_last, port_taken, w};
     struct pod_serving s = {0};
     pod_container_clear_serving(c);
     if (!serves(pod, c))
         return OK;
-    if (find_model(w, pod, &s.model_path, err) ||
+    if (find_model(w, pod, model, &s.model_path, err) ||
         pod_serve_pick_port(object_uid(pod), c->restarts, &range, &s.port, err)) {
         free(s.model_path);
         return err->code;

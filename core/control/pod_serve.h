@@ -3,6 +3,7 @@
 #ifndef CORE_CONTROL_POD_SERVE_H
 #define CORE_CONTROL_POD_SERVE_H
 
+#include "core/control/pod_model.h"
 #include "core/control/pod_record.h"
 #include "core/node/prober.h"
 
@@ -24,9 +25,11 @@ MUST_CHECK enum errc pod_serve_pick_port(const char *uid, uint32_t restart,
 
 /* Prepares a run of the container: fills c->serving, and PORT and MODEL_PATH in the env of
  * `resolved`, its spec with plain env entries. A container that serves nothing is left as it is.
- * ERR_NOT_FOUND: the model is not on this machine; ERR_INVALID: it is no file. */
+ * ERR_NOT_FOUND, ERR_UNAVAILABLE: the model is not on this machine (yet); ERR_INVALID: it is no
+ * file. */
 MUST_CHECK enum errc pod_serve_prepare(struct world *w, const json_t *pod, struct pod_container *c,
-                                       json_t *resolved, struct error *err);
+                                       json_t *resolved, struct pod_model *model,
+                                       struct error *err);
 
 /* Of a container that serves: probes of the port that it declares are asked at its own, on
  * loopback, where a process of the user must listen. One without probes that say so has started

@@ -8,6 +8,7 @@
 #include "core/control/pod_devices.h"
 #include "core/control/pod_env.h"
 #include "core/control/pod_memory.h"
+#include "core/control/pod_model.h"
 #include "core/control/pod_probes.h"
 #include "core/control/pod_serve.h"
 #include "core/control/pod_token.h"
@@ -26,7 +27,7 @@ static char *container_path(const struct pod_container *c) {
 }
 
 static enum errc make_command(struct world *w, const json_t *pod, struct pod_container *c,
-                              struct error *err) {
+                              struct pod_model *model, struct error *err) {
     json_t *resolved = NULL;
     AUTO_FREE char *path = container_path(c);
     pod_container_clear_command(c);
@@ -34,7 +35,9 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_con
         return err->code = ERR_UNAVAILABLE; /* not a missing model: that is ERR_NOT_FOUND */
     pod_devices_set_env(device_reader_current(w->device_reader), pod, pod_container_spec(pod, c),
                         resolved);
-    if (pod_serve_prepare(w, pod, c, resolved, err)) {
+    model->container = resolved;
+    if (pod_serve_prepare(w, pod, c, resolved, model, err)) {
+        model->container = NULL;
         json_decref(resolved);
         return err->code;
     }
@@ -42,12 +45,15 @@ static enum errc make_command(struct world *w, const json_t *pod, struct pod_con
         .program = w->program,
         .run_dir = w->run_dir,
         .models = {.models_dir = w->models_dir, .hf_cache_dir = w->hf_cache_dir},
+        .find_model = pod_model_find,
+        .user = model,
         .container = resolved,
         .path = path,
         .kv_cache_bytes = pod_memory_kv_cache_bytes(pod),
     };
     enum errc rc = replica_command_make(pod, &opt, &c->command, err);
     c->has_command = !rc;
+    model->container = NULL;
     json_decref(resolved);
     return rc;
 }
@@ -190,13 +196,18 @@ static void tell_start(struct world *w, const json_t *pod, const struct pod_cont
 
 bool pod_start(struct world *w, const json_t *pod, struct pod_record *r, struct pod_container *c) {
     struct error err = ERROR_INIT;
-    if (make_command(w, pod, c, &err) || give_user(w, pod, r, c, &err) ||
+    struct pod_model model = {.w = w, .pod = pod, .r = r};
+    if (make_command(w, pod, c, &model, &err) || give_user(w, pod, r, c, &err) ||
         start_process(w, pod, r, c, &err)) {
         pod_container_clear_command(c);
         pod_container_clear_serving(c);
-        put_off(w, pod, c, &err);
+        if (!pod_model_wait(&model, c))
+            put_off(w, pod, c, &err);
+        pod_model_deinit(&model);
         return false;
     }
+    pod_model_arrived(&model, c);
+    pod_model_deinit(&model);
     pod_container_set_wait(c, NULL, NULL);
     c->start_retry_ms = 0;
     c->unhealthy_told = false;

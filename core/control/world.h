@@ -11,6 +11,7 @@
 #include "core/config.h"
 #include "core/control/traffic.h"
 #include "core/control/workqueue.h"
+#include "core/model/models.h"
 #include "core/node/podlog.h"
 #include "core/node/supervisor.h"
 #include "core/node/usage.h"
@@ -76,6 +77,7 @@ struct world {
     struct http_getter *getter;     /* may be NULL: nobody else can be asked */
     struct replica_driver driver;
     struct usage *usage;                 /* may be NULL: what containers use is not measured */
+    struct model_driver models;          /* self NULL: models are not downloaded */
     struct device_reader *device_reader; /* may be NULL: the machine has no devices */
     memory_need_fn *memory_need;         /* NULL: what replicas take is not known */
     void *memory_gauge;                  /* its self */

@@ -71,9 +71,11 @@ static enum errc add_object(struct bucket *b, const char *key, const char *etag,
     size_t len = strlen(prefix);
     struct model_source_file *f = NULL;
     const char *path = NULL;
-    if (!starts_with(key, prefix) || (key[len] && key[len] != '/'))
+    if (!starts_with(key, prefix) || (len && key[len] && key[len] != '/'))
         return OK; /* "model-2" is not below "model" */
-    if (key[len] == '/')
+    if (!len)
+        path = key;
+    else if (key[len] == '/')
         path = key + len + 1;
     else
         path = strrchr(key, '/') ? strrchr(key, '/') + 1 : key;

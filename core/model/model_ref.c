@@ -83,7 +83,6 @@ static enum errc take_sha256(struct model_ref *r, struct error *err) {
 }
 
 static enum errc parse_http(struct model_ref *r, struct error *err) {
-    static const char *const archives[] = {".tar", ".tgz", ".tar.gz", ".zip"};
     const char *host = strstr(r->text, "://") + 3;
     size_t host_len = strcspn(host, "/?#");
     r->url = mem_strdup(r->text);
@@ -95,14 +94,6 @@ static enum errc parse_http(struct model_ref *r, struct error *err) {
     size_t len = strcspn(path, "?");
     if (len < 2)
         return invalid(r->text, "a path behind the host", err);
-    for (size_t i = 0; i < ARRAY_LEN(archives); i++) {
-        size_t n = strlen(archives[i]);
-        if (len > n && !strncmp(path + len - n, archives[i], n))
-            return invalid(r->text,
-                           "a model file such as a .gguf, not an archive; folders are named by "
-                           "hf://, s3://, gs:// or oci://",
-                           err);
-    }
     if (host_len <= sizeof(AZURE_HOST) || strncmp(host + host_len - (sizeof(AZURE_HOST) - 1),
                                                   AZURE_HOST, sizeof(AZURE_HOST) - 1) != 0)
         return OK;
@@ -148,9 +139,9 @@ static enum errc parse_bucket(struct model_ref *r, const char *rest, struct erro
         len--;
     r->place = mem_strndup(rest, bucket);
     r->path = mem_strndup(path, len);
-    if (!is_name(rest, bucket) || !len || !model_ref_path_ok(r->path))
-        return invalid(r->text, r->scheme == MODEL_S3 ? "s3://BUCKET/PREFIX" : "gs://BUCKET/PREFIX",
-                       err);
+    if (!is_name(rest, bucket) || (len && !model_ref_path_ok(r->path)))
+        return invalid(
+            r->text, r->scheme == MODEL_S3 ? "s3://BUCKET[/PREFIX]" : "gs://BUCKET[/PREFIX]", err);
     return OK;
 }
 

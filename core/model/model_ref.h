@@ -3,7 +3,7 @@
  *   hf://ORG/NAME[:REVISION][/FILE]     the Hub; without FILE what a runtime needs of the
  * repository https://HOST/PATH[?sha256=HEX]      one file; also http://, and #sha256=HEX
  *   https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX    all blobs below the prefix
- *   s3://BUCKET/PREFIX, gs://BUCKET/PREFIX                    all objects below the prefix
+ *   s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX]                all objects below the prefix
  *   oci://REGISTRY/REPOSITORY[:TAG|@sha256:HEX]               the layers of an artefact
  *   file:///PATH                        what `inferd model add PATH` calls a copy of it
  *

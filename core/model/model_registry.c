@@ -165,8 +165,12 @@ enum errc model_registry_find(struct model_http *h, const struct model_ref *ref,
                               struct model_source *ret, struct error *err) {
     const char *plain = model_env(env, "REGISTRY_PLAIN_HTTP");
     bool http = is_loopback(ref->place) || (plain && !strcmp(plain, "1"));
-    const char *host = strcmp(ref->place, "docker.io") ? ref->place : "registry-1.docker.io";
-    AUTO_FREE char *base = mem_printf("%s://%s/v2/%s", http ? "http" : "https", host, ref->path);
+    /* "someone/model" is at Docker Hub, as for every other program. */
+    bool short_name = !http && !strpbrk(ref->place, ".:");
+    bool hub = short_name || !strcmp(ref->place, "docker.io");
+    AUTO_FREE char *base = mem_printf(
+        "%s://%s/v2/%s%s%s", http ? "http" : "https", hub ? "registry-1.docker.io" : ref->place,
+        short_name ? ref->place : "", short_name ? "/" : "", ref->path);
     AUTO_FREE char *url = mem_printf("%s/manifests/%s", base, ref->revision);
     AUTO_BUF text = BUF_INIT;
     AUTO_FREE char *basic = model_env_secret(env, "REGISTRY_AUTH");

@@ -45,6 +45,17 @@ void model_source_deinit(struct model_source *s) {
     *s = (struct model_source){0};
 }
 
+static bool is_archive(const char *name) {
+    static const char *const endings[] = {".tar", ".tgz", ".tar.gz", ".zip"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+        size_t n = strlen(endings[i]);
+        if (len > n && !strcmp(name + len - n, endings[i]))
+            return true;
+    }
+    return false;
+}
+
 /* The last part of the address is the file's name. */
 static enum errc address_find(const struct model_ref *ref, const json_t *env,
                               struct model_source *ret, struct error *err) {
@@ -56,6 +67,11 @@ static enum errc address_find(const struct model_ref *ref, const json_t *env,
         return err_set(err, ERR_INVALID,
                        "model reference \"%.256s\": expected the name of a file at the end of the "
                        "path",
+                       ref->text);
+    if (is_archive(name))
+        return err_set(err, ERR_INVALID,
+                       "model reference \"%.256s\": archives are not unpacked; expected a model "
+                       "file such as a .gguf, or a folder by hf://, s3://, gs:// or oci://",
                        ref->text);
     ret->auth.bearer = model_env_secret(env, "HTTP_BEARER_TOKEN");
     enum errc rc = model_source_add(ret, name, mem_strdup(ref->url), MODEL_BYTES_UNKNOWN, &f, err);
