@@ -293,6 +293,66 @@ static void sizes_and_empty_answers_survive(void **state) {
     assert_null(strstr(head, "0123456789"));
 }
 
+static void pipelined_requests_are_answered_in_order(void **state) {
+    int fd = dial_address(gateway_address(env.gateway));
+    AUTO_BUF in = BUF_INIT;
+    assert_true(send_text(fd, "GET /serving/default/demo/one HTTP/1.1\r\nHost: h\r\n\r\n"
+                              "POST /serving/default/demo/two HTTP/1.1\r\nHost: h\r\n"
+                              "Content-Length: 4\r\n\r\nbody"
+                              "GET /serving/default/demo/three HTTP/1.1\r\nHost: h\r\n"
+                              "Connection: close\r\n\r\n"));
+    receive_end(fd, &in);
+    close(fd);
+    const char *at = in.data;
+    static const char *const paths[] = {"GET /one?", "POST /two?", "GET /three?"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        at = strstr(at, paths[i]);
+        assert_non_null(at);
+    }
+    assert_has(in.data, "\nbody");
+}
+
+static void chunked_body_comes_when_it_is_asked_for(void **state) {
+    int fd = dial_address(gateway_address(env.gateway));
+    AUTO_BUF in = BUF_INIT;
+    assert_true(send_text(fd, "POST /v1/completions HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                              "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"));
+    receive_until(fd, &in, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_true(send_text(fd, "8\r\n{\"model\"\r\n8;x=y\r\n:\"demo\"}\r\n0\r\n\r\n"));
+    receive_end(fd, &in);
+    close(fd);
+    assert_has(in.data, "HTTP/1.1 200 OK\r\n");
+    assert_has(in.data, "[Content-Length: 16]");
+    assert_has(in.data, "{\"model\":\"demo\"}");
+    assert_null(strstr(in.data, "[Expect"));
+    assert_null(strstr(in.data, "[Transfer-Encoding"));
+}
+
+static void bounds_of_requests_are_named(void **state) {
+    AUTO_BUF big = BUF_INIT;
+    int fd = dial_address(gateway_address(env.gateway));
+    assert_true(send_text(fd, "POST /v1/completions HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                              "Content-Length: 5000000\r\n\r\n"));
+    receive_end(fd, &big);
+    close(fd);
+    assert_int_equal(status_of(big.data), 413);
+    assert_has(big.data, "request body of 5000000 bytes is above the bound of 4194304");
+    assert_has(big.data, "\"code\":\"request_too_large\"");
+    AUTO_BUF wide = BUF_INIT;
+    AUTO_BUF request = BUF_INIT;
+    buf_puts(&request, "GET /healthz HTTP/1.1\r\nHost: h\r\nX-Wide: ");
+    for (int i = 0; i < HTTP_HEADER_BYTES_MAX; i++)
+        buf_putc(&request, 'w');
+    buf_puts(&request, "\r\n\r\n");
+    fd = dial_address(gateway_address(env.gateway));
+    send_all(fd, request.data, request.len);
+    receive_end(fd, &wide);
+    close(fd);
+    assert_int_equal(status_of(wide.data), 431);
+    AUTO_FREE char *after = ask("GET", "/healthz", "", "");
+    assert_int_equal(status_of(after), 200);
+}
+
 static void events_leave_as_they_come(void **state) {
     struct fake *f = &env.fakes[0];
     AUTO_BUF in = BUF_INIT;
@@ -710,6 +770,9 @@ int main(void) {
         gateway_unit_test(request_arrives_as_it_was_sent),
         gateway_unit_test(every_way_of_routing_reaches_the_replica),
         gateway_unit_test(sizes_and_empty_answers_survive),
+        gateway_unit_test(pipelined_requests_are_answered_in_order),
+        gateway_unit_test(chunked_body_comes_when_it_is_asked_for),
+        gateway_unit_test(bounds_of_requests_are_named),
         gateway_unit_test(events_leave_as_they_come),
         gateway_unit_test(client_that_leaves_ends_the_request_at_the_replica),
         gateway_unit_test(slow_client_slows_its_replica_only),
