@@ -23,7 +23,8 @@ struct preview {
     memory_need_fn *memory_need;
     void *memory_gauge;
     char *node_name, *node_ip, *program, *run_dir, *models_dir, *hf_cache_dir;
-    struct devices *devices; /* NULL: none */
+    struct model_driver models; /* for whether there is a store; nothing is wanted of it */
+    struct devices *devices;    /* NULL: none */
 };
 
 struct preview *preview_create(void) {
@@ -60,6 +61,7 @@ void preview_furnish(struct preview *p, const struct world *w) {
     p->program = mem_strdup(w->program);
     p->run_dir = mem_strdup(w->run_dir);
     p->models_dir = mem_strdup(w->models_dir);
+    p->models = w->models;
     p->hf_cache_dir = mem_strdup(w->hf_cache_dir);
     p->furnished = true;
     pthread_mutex_unlock(&p->lock);
@@ -107,6 +109,7 @@ static bool look_begin(struct preview *p, struct look *l, json_t *warnings) {
                           .node_ip = p->node_ip,
                           .program = p->program,
                           .run_dir = p->run_dir,
+                          .models = p->models,
                           .models_dir = p->models_dir,
                           .hf_cache_dir = p->hf_cache_dir,
                           .wall_ms = clock_wall_ms(),
