@@ -44,6 +44,15 @@ static const struct row rows[] = {
     {"scale-to-zero-pod-retention-period", ROW_DURATION, 0, 86400, AT(pod_retention_ms), true},
 };
 
+/* The knobs of inferd's own rule; offsets into struct inference_spec. */
+#define OWN           "inferd.dev/"
+#define OWN_AT(field) offsetof(struct inference_spec, field)
+
+static const struct row own_rows[] = {
+    {"scale-window", ROW_DURATION, 1, INFERENCE_WINDOW_MS_MAX / 1000, OWN_AT(window_ms), true},
+    {"scale-readiness", ROW_NUMBER, 0, 0.99, OWN_AT(readiness), true},
+};
+
 const char *autoscale_annotation(const json_t *isvc, const char *key) {
     const json_t *own = object_at(isvc, "spec.predictor.annotations");
     const char *value = json_string_value(json_object_get(own, key));
@@ -59,6 +68,11 @@ static const char *knative(const json_t *isvc, const char *name) {
     for (const char *in = out; *in; in++)
         *out++ = *in != '-' ? *in : (char)toupper((unsigned char)*++in);
     *out = '\0';
+    return autoscale_annotation(isvc, key);
+}
+
+static const char *own(const json_t *isvc, const char *name) {
+    AUTO_FREE char *key = mem_printf(OWN "%s", name);
     return autoscale_annotation(isvc, key);
 }
 
@@ -104,7 +118,7 @@ static bool read_value(const struct row *r, const char *text, double *ret_value)
     return *ret_value >= r->min && *ret_value <= r->max && whole;
 }
 
-static void store_value(const struct row *r, double value, struct kpa_spec *spec) {
+static void store_value(const struct row *r, double value, void *spec) {
     char *at = (char *)spec + r->offset;
     if (r->type == ROW_DURATION)
         *(int64_t *)(void *)at = (int64_t)(value * 1000);
@@ -114,22 +128,30 @@ static void store_value(const struct row *r, double value, struct kpa_spec *spec
         *(double *)(void *)at = r->type == ROW_PERCENT_AS_SHARE ? value / 100 : value;
 }
 
+/* text NULL: not given. */
+static enum errc check_row(const struct row *r, const char *prefix, const char *text,
+                           struct error *err) {
+    double value;
+    if (!text || read_value(r, text, &value))
+        return OK;
+    AUTO_FREE char *field = mem_printf("metadata.annotations[%s%s]", prefix, r->name);
+    const char *what = r->type == ROW_DURATION ? "a duration such as 60s"
+                       : r->type == ROW_COUNT  ? "a whole number"
+                                               : "a number";
+    const char *unit = r->type == ROW_DURATION ? "s" : "";
+    return err_field(err, ERR_INVALID, field,
+                     "%s: Invalid value: \"%.100s\": must be %s within %g%s..%g%s", field, text,
+                     what, r->min, unit, r->max, unit);
+}
+
 enum errc autoscale_check(const json_t *isvc, struct error *err) {
     const char *metric = knative(isvc, "metric");
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *text = knative(isvc, rows[i].name);
-        double value;
-        if (!text || read_value(&rows[i], text, &value))
-            continue;
-        AUTO_FREE char *field = mem_printf("metadata.annotations[" KNATIVE "%s]", rows[i].name);
-        const char *what = rows[i].type == ROW_DURATION ? "a duration such as 60s"
-                           : rows[i].type == ROW_COUNT  ? "a whole number"
-                                                        : "a number";
-        const char *unit = rows[i].type == ROW_DURATION ? "s" : "";
-        return err_field(err, ERR_INVALID, field,
-                         "%s: Invalid value: \"%.100s\": must be %s within %g%s..%g%s", field, text,
-                         what, rows[i].min, unit, rows[i].max, unit);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (check_row(&rows[i], KNATIVE, knative(isvc, rows[i].name), err))
+            return err->code;
+    for (size_t i = 0; i < ARRAY_LEN(own_rows); i++)
+        if (check_row(&own_rows[i], OWN, own(isvc, own_rows[i].name), err))
+            return err->code;
     if (metric && strcmp(metric, "concurrency") != 0 && strcmp(metric, "rps") != 0 &&
         strcmp(metric, "cpu") != 0 && strcmp(metric, "memory") != 0)
         return err_field(err, ERR_INVALID, "metadata.annotations[" KNATIVE "metric]",
@@ -156,6 +178,15 @@ static bool read_annotations(const json_t *isvc, struct kpa_spec *spec) {
         asks = asks || !rows[i].own_too;
     }
     return asks;
+}
+
+static void read_own(const json_t *isvc, struct inference_spec *spec) {
+    for (size_t i = 0; i < ARRAY_LEN(own_rows); i++) {
+        const char *text = own(isvc, own_rows[i].name);
+        double value;
+        if (text && read_value(&own_rows[i], text, &value))
+            store_value(&own_rows[i], value, spec);
+    }
 }
 
 static bool is_set_by_others(const json_t *isvc) {
@@ -195,6 +226,7 @@ void autoscale_plan(const json_t *isvc, const struct config *config, struct auto
     bool in_requests = !metric || says(metric, "concurrency") || says(metric, "rps");
     p.kpa.target = in_requests && target > 0 ? (double)target : 0;
     p.kpa.container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
+    read_own(isvc, &p.inference);
     bool asks = read_annotations(isvc, &p.kpa) || says(metric, "rps");
     if (says(metric, "rps") || says(knative(isvc, "metric"), "rps"))
         p.kpa.metric = KPA_RPS;
@@ -227,7 +259,9 @@ static bool kpa_equal(const struct kpa_spec *a, const struct kpa_spec *b) {
 bool autoscale_plan_equal(const struct autoscale_plan *a, const struct autoscale_plan *b) {
     return a->rule == b->rule && a->min == b->min && a->max == b->max && a->initial == b->initial &&
            kpa_equal(&a->kpa, &b->kpa) && a->inference.concurrency == b->inference.concurrency &&
-           a->inference.idle_ms == b->inference.idle_ms;
+           a->inference.idle_ms == b->inference.idle_ms &&
+           a->inference.window_ms == b->inference.window_ms &&
+           a->inference.readiness == b->inference.readiness;
 }
 
 bool autoscale_decides(enum autoscale_rule rule) {

@@ -127,6 +127,27 @@ static void values_that_knative_refuses_are_refused(void **state) {
     }
 }
 
+static void the_knobs_of_the_own_rule_are_read_and_bounded(void **state) {
+    struct autoscale_plan plan = plan_of(ANNOTATED(
+        "\"inferd.dev/scale-window\":\"5m\",\"inferd.dev/scale-readiness\":\"0.5\"",
+        "\"maxReplicas\":8"));
+    assert_int_equal(plan.rule, AUTOSCALE_INFERENCE); /* they do not ask for Knative's */
+    assert_int_equal(plan.inference.window_ms, 300 * 1000);
+    assert_float_equal(plan.inference.readiness, 0.5, 1e-9);
+    static const char *const bad[][2] = {{"inferd.dev/scale-window", "2h"},
+                                         {"inferd.dev/scale-window", "30"},
+                                         {"inferd.dev/scale-readiness", "1"},
+                                         {"inferd.dev/scale-readiness", "-0.1"}};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct error err = ERROR_INIT;
+        json_t *isvc = json_pack("{s:{s:{s:s}}}", "metadata", "annotations", bad[i][0], bad[i][1]);
+        assert_int_equal(autoscale_check(isvc, &err), ERR_INVALID);
+        assert_non_null(strstr(err.text, bad[i][0]));
+        assert_non_null(strstr(err.text, bad[i][1]));
+        json_decref(isvc);
+    }
+}
+
 /* ---- objects of the service's own ---- */
 
 static const char BY_CPU[] = "{\"metadata\":{\"name\":\"demo\"},\"spec\":{\"predictor\":{"
@@ -399,6 +420,7 @@ int main(void) {
         cmocka_unit_test(fields_say_whether_and_how_a_service_scales),
         cmocka_unit_test(knatives_annotations_are_read),
         cmocka_unit_test(values_that_knative_refuses_are_refused),
+        cmocka_unit_test(the_knobs_of_the_own_rule_are_read_and_bounded),
         cmocka_unit_test(reading_a_load_gives_its_integral),
         cmocka_unit_test(metrics_of_a_service_are_checked_by_its_own_field_names),
         WITH_FIXTURE(a_metric_of_pods_makes_an_object),

@@ -4,7 +4,7 @@
  * KV cache, or its queue of prompt tokens, when those are fuller). Three terms, the greatest
  * counts:
  *
- *   now       the load of the last seconds. There is no panic threshold to cross: a queue that
+ *   now       the load of the last window, seconds by default. There is no panic threshold to cross: a queue that
  *             grows is a reason to start, since a start takes longer than any window.
  *   reserve   the load that was exceeded only in a share (1 - readiness) of the time in which
  *             somebody asked. This is the newsvendor's quantile: a replica is worth its keep as
@@ -31,7 +31,6 @@
 #include <stdio.h>
 
 enum {
-    FAST_MS = 5000,    /* the load of now */
     HISTORY_STEPS = 8, /* per replica */
     HISTORY_REPLICAS_MAX = 64,
     HISTORY_BINS = HISTORY_STEPS * HISTORY_REPLICAS_MAX,
@@ -54,6 +53,7 @@ struct inference {
 struct inference_spec inference_spec_default(void) {
     return (struct inference_spec){.concurrency = 8,
                                    .readiness = 0.9,
+                                   .window_ms = 5000,
                                    .memory_ms = 30 * 60 * 1000,
                                    .idle_ms = 5 * 60 * 1000,
                                    .min_replicas = 1,
@@ -63,7 +63,7 @@ struct inference_spec inference_spec_default(void) {
 struct inference *inference_create(const struct inference_spec *spec) {
     struct inference *s = mem_alloc(sizeof(*s));
     s->spec = *spec;
-    s->load = scale_window_create(FAST_MS);
+    s->load = scale_window_create(spec->window_ms);
     s->wanted = scale_window_create(HELD_MS_MAX);
     s->weight = 1;
     s->correction = 1;
@@ -161,7 +161,7 @@ void inference_decide(struct inference *s, int64_t now_ms, const struct inferenc
     if (load > 0 || s->asked_ms == NEVER)
         s->asked_ms = now_ms;
     bool idle = now_ms - s->asked_ms >= p->idle_ms;
-    if (!scale_window_average(s->load, now_ms, FAST_MS, &now))
+    if (!scale_window_average(s->load, now_ms, p->window_ms, &now))
         now = load;
     double keep = idle ? 0 : reserve(s);
     int32_t want = replicas_for(now), want_keep = replicas_for(keep);

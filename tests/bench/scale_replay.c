@@ -96,18 +96,23 @@ static struct point *add_point(struct points *p, char rule) {
 static void sweep_inference(const struct replay_trace *t, const struct replay_speed *s,
                             struct points *p) {
     static const double readiness[] = {0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98};
-    static const int idle[] = {30, 300};
-    for (size_t i = 0; i < ARRAY_LEN(targets) * ARRAY_LEN(idle); i++) {
+    static const struct {
+        int window, idle; /* seconds */
+    } times[] = {{5, 30}, {5, 300}, {60, 300}, {300, 300}};
+    for (size_t i = 0; i < ARRAY_LEN(targets) * ARRAY_LEN(times); i++) {
+        int window = times[i % ARRAY_LEN(times)].window, idle = times[i % ARRAY_LEN(times)].idle;
         for (size_t k = 0; k < ARRAY_LEN(readiness); k++) {
             struct inference_spec spec = inference_spec_default();
-            spec.concurrency = targets[i / ARRAY_LEN(idle)];
-            spec.idle_ms = idle[i % ARRAY_LEN(idle)] * 1000;
+            spec.concurrency = targets[i / ARRAY_LEN(times)];
+            spec.window_ms = window * 1000;
+            spec.idle_ms = idle * 1000;
             spec.readiness = readiness[k];
             spec.max_replicas = s->replicas_max;
             AUTO(inference) rule = inference_create(&spec);
             struct point *at = add_point(p, 'i');
-            snprintf(at->label, sizeof(at->label), "concurrency %g, readiness %g, idle %d s",
-                     spec.concurrency, readiness[k], idle[i % ARRAY_LEN(idle)]);
+            snprintf(at->label, sizeof(at->label),
+                     "concurrency %g, readiness %g, window %d s, idle %d s", spec.concurrency,
+                     readiness[k], window, idle);
             replay_run(t, s, &(struct replay_rule){decide_inference, rule}, &at->result);
         }
     }

@@ -211,7 +211,8 @@ class Chaos:
                            "--ignore-not-found")
 
     def restart(self):
-        self.d.kubectl("rollout", "restart", f"deployment/{self.any_service()}-predictor")
+        # kubectl refuses a second one within the same second
+        self.d.kubectl("rollout", "restart", f"deployment/{self.any_service()}-predictor", check=False)
 
     def undo(self):
         self.d.kubectl("rollout", "undo", f"deployment/{self.any_service()}-predictor", check=False)
