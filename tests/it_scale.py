@@ -2,15 +2,17 @@
 """Down to zero and back with real replicas: a service that nobody asks loses its last replica, the
 next request starts one and waits for it, a hundred that come meanwhile go through in order, and
 what is beyond the bounds is told when to come back."""
+import contextlib
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import time
 import urllib.parse
 
-from harness import Daemon, children, inference_service, post, run_tests, wait_for
+from harness import PATIENCE, Daemon, children, inference_service, post, run_tests, wait_for
 
 IDLE = ["--scale-to-zero-idle-seconds", "1"]
 HELD = 100
@@ -83,15 +85,34 @@ def goes_to_zero_and_comes_back_on_a_request(program):
         wait_asleep(d)
 
 
+def engine_pid(d):
+    """The process of the replica that starts, from the moment on in which it is the engine; without a
+    pause between two looks, because it is ready within milliseconds."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for pid in children(d.process.pid):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if b"\0engine\0" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+    raise AssertionError("no replica was started")
+
+
+def is_stopped(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def wake_and_stop(d, request):
     """Sends a request to a service at zero and stops the process that starts for it (SIGSTOP) before
     it is ready. Gives the connection and the process."""
     for _ in range(20):
         wait_asleep(d)
         connection = send(d, *request)
-        pid = wait_for("a replica's process", lambda: children(d.process.pid))[0]
+        pid = engine_pid(d)
         os.kill(pid, signal.SIGSTOP)
-        if metric(d, "inferd_gateway_requests_held") == 1:
+        wait_for("the process to stop", lambda: is_stopped(pid))
+        # Without a socket nobody has found it ready, or will.
+        if not list((d.data / "run").glob("*.sock")):
+            wait_for("the request to be held", lambda: metric(d, "inferd_gateway_requests_held") == 1)
             return connection, pid
         os.kill(pid, signal.SIGCONT)  # it was faster than we; once more
         assert connection.getresponse().status == 200
