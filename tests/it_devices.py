@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import urllib.request
 
 from harness import PATIENCE, Daemon, inference_service, run_tests, wait_for
 
@@ -53,6 +54,8 @@ def the_node_says_what_nvidia_says(program):
         assert words[words.index("nvidia.com/gpu:") + 1] == "8", text
         assert "GPUsAreHealthy" in text, text
         listed = d.kubectl("get", "nodes", "-l", "nvidia.com/gpu.product=NVIDIA-H200", "-o", "name").stdout
+        metrics = urllib.request.urlopen(f"{d.gateway}/metrics", timeout=PATIENCE).read().decode()
+        assert metrics.count("DCGM_FI_DEV_FB_FREE{gpu=") == 8, metrics
         assert listed.startswith("node/"), listed
 
 

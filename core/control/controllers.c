@@ -16,6 +16,7 @@
 #include "core/control/autoscale.h"
 #include "core/control/cluster_role.h"
 #include "core/control/deployment.h"
+#include "core/control/device_metrics.h"
 #include "core/control/disruption.h"
 #include "core/control/events.h"
 #include "core/control/gc.h"
@@ -299,6 +300,7 @@ static enum errc dispatch(struct world *w, const char *key, struct error *err) {
             workqueue_add(w->queue, KEY_HEARTBEAT, w->mono_ms);
             enqueue_pods(w); /* theirs may have failed */
         }
+        device_metrics_set(w->metrics, device_reader_current(w->device_reader), w->node_name);
         workqueue_add(w->queue, key, w->mono_ms + device_reader_period_ms(w->device_reader));
         return OK;
     }
@@ -387,6 +389,7 @@ enum errc controllers_create(const struct world *world, store_notify_fn *notify,
     c->w.traffic_stale = true;
     if (furnish(c, err) || resync(c, err))
         return err->code;
+    device_metrics_set(c->w.metrics, device_reader_current(c->w.device_reader), c->w.node_name);
     preview_set_devices(c->w.preview, device_reader_current(c->w.device_reader));
     preview_furnish(c->w.preview, &c->w);
     workqueue_add(c->w.queue, KEY_EVENT_SWEEP, c->w.mono_ms);
