@@ -226,7 +226,8 @@ def a_node_server_is_a_predictor_with_a_canary(program):
         assert counts.count("two") == 20, counts
         d.apply(node_service("two"))
         wait_for("the second to have everything", lambda: {ask() for _ in range(10)} == {"two"})
-        assert "node listens" in logs(d, "-l", "serving.kserve.io/inferenceservice=noded")
+        (pod,) = wait_for("one pod", lambda: len(pods := d.get("pods")["items"]) == 1 and pods)
+        assert "node listens" in logs(d, pod["metadata"]["name"])
 
 
 def only_who_may_writes_commands(program):

@@ -208,6 +208,21 @@ static void an_answer_that_takes_longer_than_the_grace_is_cut(void **state) {
     t->services[0].revisions[0].replicas[0]->in_flight = 0;
 }
 
+static void a_grace_of_a_second_is_one(void **state) {
+    struct fixture *f = *state;
+    f->stops_at_once = false;
+    put_model(f);
+    fixture_create(f, KIND_CLUSTER_SERVING_RUNTIME, RUNTIME);
+    create_service(f, "");
+    json_t *pod = fixture_nth(f, KIND_POD, 0);
+    struct fake_process *p = fixture_only_process(f);
+    f->ready_at_once = false;
+    fixture_delete(f, KIND_POD, object_name(pod), "Background", 1);
+    json_decref(pod);
+    fixture_advance(f, 200);
+    assert_int_equal(p->grace_ms, 1000);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         FIXTURE_TEST(a_runtime_of_the_machine_serves_at_its_own_port),
@@ -219,6 +234,7 @@ int main(void) {
         FIXTURE_TEST(a_predictor_of_its_own_containers_serves_with_the_first),
         FIXTURE_TEST(a_process_of_the_machine_and_an_image_are_not_mixed),
         FIXTURE_TEST(a_runtime_that_answers_is_not_stopped_before_its_grace_is_over),
+        FIXTURE_TEST(a_grace_of_a_second_is_one),
         FIXTURE_TEST(an_answer_that_takes_longer_than_the_grace_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -422,10 +422,10 @@ static enum errc delete_pod(struct world *w, const struct store_object *o, struc
     }
     /* Their ends bring us back. What answers took of the grace the main containers have not, and
      * what those took of it the sidecars have not. */
-    int64_t grace = all && left < GRACE_LEFT_MS_MIN ? GRACE_LEFT_MS_MIN : left;
-    stop_containers(w, r, false, grace);
+    int64_t least = all < GRACE_LEFT_MS_MIN ? all : GRACE_LEFT_MS_MIN;
+    stop_containers(w, r, false, left < least ? least : left);
     if (!num_mains)
-        stop_containers(w, r, true, grace);
+        stop_containers(w, r, true, all && left < GRACE_LEFT_MS_MIN ? GRACE_LEFT_MS_MIN : left);
     return OK;
 }
 
