@@ -134,7 +134,8 @@ def a_hundred_held_requests_go_through_in_order(program):
         stream = first.getresponse()
         assert stream.getheader("Content-Type") == "text/event-stream"
         comment = stream.readline().decode()
-        assert re.match(r": waiting for a replica, about \d+\.\d s more", comment), comment
+        # Without the time where no start has been measured: a slow machine goes to zero before one is ready.
+        assert re.match(r": waiting for a replica(, about \d+\.\d s more)?$", comment), comment
 
         connections = [first]
         for i in range(1, HELD):
