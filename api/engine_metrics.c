@@ -11,6 +11,12 @@ static const struct metric_family waiting = {
     METRIC_GAUGE, "vllm:num_requests_waiting", "Requests waiting to be scheduled.", LABELS, {0}};
 static const struct metric_family kv_usage = {
     METRIC_GAUGE, "vllm:kv_cache_usage_perc", "KV-cache usage, 1 is full.", LABELS, {0}};
+static const struct metric_family queued_prompt_tokens = {
+    METRIC_GAUGE,
+    "inferd_queued_prompt_tokens",
+    "Prompt tokens of requests that wait to be scheduled.",
+    LABELS,
+    {0}};
 static const struct metric_family prompt_tokens = {
     METRIC_COUNTER, "vllm:prompt_tokens_total", "Prefill tokens processed.", LABELS, {0}};
 static const struct metric_family generation_tokens = {
@@ -122,6 +128,7 @@ void engine_metrics_write(struct engine_metrics *m, const struct engine *e, stru
     engine_stats(e, &s);
     metric_set(get(m, &running), s.num_running);
     metric_set(get(m, &waiting), s.num_waiting);
+    metric_set(get(m, &queued_prompt_tokens), (double)s.queued_prompt_tokens);
     metric_set(get(m, &kv_usage), s.num_blocks ? (double)s.num_blocks_used / s.num_blocks : 0);
     metric_set(get(m, &prompt_tokens), (double)s.prompt_tokens_total);
     metric_set(get(m, &generation_tokens), (double)s.generation_tokens_total);

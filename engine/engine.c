@@ -44,6 +44,7 @@ struct figures {
     atomic_ullong prompt_tokens, generation_tokens;
     atomic_ullong prefix_queries, prefix_hits;
     atomic_ullong preemptions, steps, step_tokens;
+    atomic_ullong queued_prompt_tokens;
 };
 
 struct engine {
@@ -76,7 +77,21 @@ static void add(atomic_ullong *figure, uint64_t n) {
     atomic_fetch_add_explicit(figure, n, memory_order_relaxed);
 }
 
+/* Prompt tokens that wait; nothing is walked when nobody does. */
+static uint64_t queued_prompt_tokens(const struct engine *e) {
+    uint64_t num = 0;
+    if (!sched_num_waiting(e->sched))
+        return 0;
+    for (const struct request *rq = sched_first(e->sched); rq; rq = rq->next) {
+        if (!rq->running && rq->num_prompt > rq->num_computed_tokens)
+            num += rq->num_prompt - rq->num_computed_tokens;
+    }
+    return num;
+}
+
 static void publish(struct engine *e) {
+    atomic_store_explicit(&e->figures.queued_prompt_tokens, queued_prompt_tokens(e),
+                          memory_order_relaxed);
     atomic_store_explicit(&e->figures.num_running, sched_num_running(e->sched),
                           memory_order_relaxed);
     atomic_store_explicit(&e->figures.num_blocks_used,
@@ -497,6 +512,7 @@ void engine_stats(const struct engine *e, struct engine_stats *ret_stats) {
         .preemptions_total = read_figure(&f->preemptions),
         .steps_total = read_figure(&f->steps),
         .step_tokens_total = read_figure(&f->step_tokens),
+        .queued_prompt_tokens = read_figure(&f->queued_prompt_tokens),
     };
 }
 

@@ -115,6 +115,7 @@ void engine_abort(struct engine *e, uint64_t id);
 /* Figures for /metrics and health; any thread. */
 struct engine_stats {
     uint32_t num_running, num_waiting;
+    uint64_t queued_prompt_tokens; /* of the requests that wait for their first step */
     uint32_t num_blocks, num_blocks_used;
     uint64_t prompt_tokens_total, generation_tokens_total;
     uint64_t prefix_queries_total, prefix_hits_total; /* in tokens */

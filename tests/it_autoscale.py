@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """`kubectl autoscale` of a Deployment whose pods are processes here: under load on the CPU it grows to
-its bound, and when the load has gone it shrinks again; `kubectl get hpa` and `describe hpa` tell."""
+its bound, and when the load has gone it shrinks again; `kubectl get hpa` and `describe hpa` tell.
+And what engines say of themselves reaches the rule that scales them."""
 import json
 import re
 
-from harness import run_tests, wait_for
+from harness import Daemon, inference_service, post, run_tests, wait_for
 from host_pods import container, daemon
 
 QUICK = ["--hpa-sync-seconds", "1", "--metrics-interval-seconds", "1"]
@@ -67,5 +68,22 @@ def grows_under_load_and_shrinks_without(program):
         wait_for("the others to be gone", lambda: len(d.get("pods")["items"]) == 1)
 
 
+def replicas_tell_the_rule_of_themselves(program):
+    """The figures of a real engine reach inferd's own rule: they stand among the inputs of a decision."""
+    names = ["kv_usage", "queued_tokens", "ttft_p95", "itl_p95", "tokens_per_second"]
+    with Daemon(program) as d:
+        d.apply(inference_service("demo", "embedded://demo-chat", maxReplicas=2))
+        d.wait_ready("demo")
+
+        def told():
+            body = {"model": "demo", "prompt": "Hi", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+            status, answer, _ = post(f"{d.gateway}/v1/completions", body)
+            assert status == 200, answer
+            lines = d.kubectl("get", "--raw", "/debug/autoscaler").stdout.splitlines()
+            return [line for line in lines if all(re.search(rf" {name}=[0-9.e+-]+", line) for name in names)]
+        line = wait_for("a decision from all figures", told)[-1]
+        assert "inferenceservice=demo rule=inference" in line, line
+
+
 if __name__ == "__main__":
-    run_tests(grows_under_load_and_shrinks_without)
+    run_tests(grows_under_load_and_shrinks_without, replicas_tell_the_rule_of_themselves)

@@ -5,7 +5,8 @@
  *
  * What it measures of a service is the mean number of requests that were with replicas or held
  * since the last look (the integral over time: what came and went in between counts), and how long
- * the last replica took from its start to its readiness.
+ * the last replica took from its start to its readiness. What the replicas say of themselves
+ * (replica_figures.h) was asked for by another thread, and is read as it is.
  *
  * A service that is not in the traffic table yet has no measurements; deciders keep what is there
  * then. A Deployment that somebody scaled to 0 although minReplicas is above it stays there, as
@@ -20,6 +21,7 @@
 #include "core/control/autoscale_plan.h"
 #include "core/control/events.h"
 #include "core/control/isvc_predictor.h"
+#include "core/control/replica_figures.h"
 #include "core/control/scaled_object.h"
 #include "core/decision_log.h"
 #include "core/owners.h"
@@ -45,13 +47,15 @@ struct autoscale_record {
     int64_t seen_ms;               /* -1: not yet */
     double in_flight, rps;         /* of the last while; -1: not measured */
     int32_t ready;
-    bool found;                 /* in this round */
-    struct scale_decision told; /* the last one in the decision log */
+    bool had_figures, figures_lost; /* its replicas told of themselves once, and do not now */
+    bool found;                     /* in this round */
+    struct scale_decision told;     /* the last one in the decision log */
     struct counters counters;
 };
 
 struct autoscale_table {
     struct autoscale_record *buckets[BUCKETS]; /* by namespace and name */
+    struct replica_figures *figures;           /* of this round; may be NULL */
 };
 
 static const struct metric_family desired_replicas = {
@@ -162,6 +166,7 @@ static void renew_plan(struct world *w, struct autoscale_record *r, const struct
     autoscale_plan(o->json, w->config, &plan);
     if (autoscale_plan_equal(&plan, &r->plan))
         return;
+    r->had_figures = false;
     drop_deciders(r);
     r->plan = plan;
     if (plan.rule == AUTOSCALE_KNATIVE)
@@ -219,6 +224,22 @@ static void sample(struct world *w, struct autoscale_record *r, const struct tra
     r->seen_ms = w->mono_ms;
 }
 
+/* What its replicas say. Those that once did and do not answer now are no reason to go down; those
+ * that never did, answer without it, or were not asked yet (they have just started) are. */
+static void add_figures(const struct autoscale_table *t, struct autoscale_record *r,
+                        struct inference_sample *m) {
+    const struct replica_figure *f = replica_figures_find(t->figures, r->ns, r->name);
+    if (f) {
+        m->kv_usage = f->kv_usage;
+        m->queued_tokens = f->queued_tokens;
+        m->ttft_p95_seconds = f->ttft_p95_seconds;
+        m->itl_p95_seconds = f->itl_p95_seconds;
+        m->tokens_per_second = f->tokens_per_second;
+    }
+    r->had_figures = r->had_figures || m->kv_usage >= 0;
+    r->figures_lost = r->had_figures && r->ready > 0 && f && f->up < 1 && m->kv_usage < 0;
+}
+
 /* ---- deciding ---- */
 
 static void decide(struct world *w, struct autoscale_record *r, const struct traffic_service *s,
@@ -231,13 +252,20 @@ static void decide(struct world *w, struct autoscale_record *r, const struct tra
     } else {
         int64_t start_ms = s && s->turn ? s->turn->load.start_ms : 0;
         struct inference_sample m = {.in_flight = r->in_flight,
+                                     .queued_tokens = -1,
                                      .kv_usage = -1,
                                      .ttft_p95_seconds = -1,
                                      .itl_p95_seconds = -1,
+                                     .tokens_per_second = -1,
                                      .start_ms = start_ms ? start_ms : START_MS_UNKNOWN,
                                      .ready = r->ready,
                                      .current = current};
+        add_figures(w->autoscale, r, &m);
         inference_decide(r->inference, w->mono_ms, &m, d);
+        if (r->figures_lost && d->replicas < current && current <= r->plan.max) {
+            d->replicas = current;
+            d->reason = "MissingMetrics";
+        }
     }
     if (s && s->turn && atomic_exchange(&s->turn->load.waiting, false) && !d->replicas) {
         d->replicas =
@@ -354,10 +382,13 @@ static void look_at(struct world *w, const struct traffic_table *table,
 uint32_t autoscale_tick(struct world *w) {
     AUTO_STORE_LIST all = {0};
     AUTO(traffic_table) table = traffic_current(w->traffic);
+    AUTO(replica_figures) figures = w->figures ? figure_reader_latest(w->figures) : NULL;
+    w->autoscale->figures = figures;
     world_list(w, KIND_INFERENCE_SERVICE, NULL, &all);
     for (size_t i = 0; i < all.num_items; i++) {
         if (!object_deleting(all.items[i]->json))
             look_at(w, table, all.items[i]);
     }
+    w->autoscale->figures = NULL;
     return sweep(w->autoscale);
 }

@@ -19,7 +19,7 @@
 
 enum { CONCURRENCY_DEFAULT = 8, SCALE_MAX = 10000 };
 
-enum row_type { ROW_NUMBER, ROW_COUNT, ROW_PERCENT_AS_SHARE, ROW_DURATION };
+enum row_type { ROW_NUMBER, ROW_COUNT, ROW_PERCENT_AS_SHARE, ROW_DURATION, ROW_SECONDS };
 
 struct row {
     const char *name;
@@ -51,6 +51,9 @@ static const struct row rows[] = {
 static const struct row own_rows[] = {
     {"scale-window", ROW_DURATION, 1, INFERENCE_WINDOW_MS_MAX / 1000, OWN_AT(window_ms), true},
     {"scale-readiness", ROW_NUMBER, 0, 0.99, OWN_AT(readiness), true},
+    {"ttft-p95-goal", ROW_SECONDS, 0.001, 3600, OWN_AT(ttft_goal_seconds), true},
+    {"itl-p95-goal", ROW_SECONDS, 0.001, 3600, OWN_AT(itl_goal_seconds), true},
+    {"queued-tokens-per-replica", ROW_NUMBER, 1, 1e9, OWN_AT(queued_tokens), true},
 };
 
 const char *autoscale_annotation(const json_t *isvc, const char *key) {
@@ -106,7 +109,7 @@ static bool read_duration(const char *text, double *ret_seconds) {
 
 static bool read_value(const struct row *r, const char *text, double *ret_value) {
     char *end;
-    if (r->type == ROW_DURATION) {
+    if (r->type == ROW_DURATION || r->type == ROW_SECONDS) {
         if (!read_duration(text, ret_value))
             return false;
     } else {
@@ -135,10 +138,11 @@ static enum errc check_row(const struct row *r, const char *prefix, const char *
     if (!text || read_value(r, text, &value))
         return OK;
     AUTO_FREE char *field = mem_printf("metadata.annotations[%s%s]", prefix, r->name);
-    const char *what = r->type == ROW_DURATION ? "a duration such as 60s"
-                       : r->type == ROW_COUNT  ? "a whole number"
-                                               : "a number";
-    const char *unit = r->type == ROW_DURATION ? "s" : "";
+    bool time = r->type == ROW_DURATION || r->type == ROW_SECONDS;
+    const char *what = time                   ? "a duration such as 60s"
+                       : r->type == ROW_COUNT ? "a whole number"
+                                              : "a number";
+    const char *unit = time ? "s" : "";
     return err_field(err, ERR_INVALID, field,
                      "%s: Invalid value: \"%.100s\": must be %s within %g%s..%g%s", field, text,
                      what, r->min, unit, r->max, unit);
@@ -261,7 +265,10 @@ bool autoscale_plan_equal(const struct autoscale_plan *a, const struct autoscale
            kpa_equal(&a->kpa, &b->kpa) && a->inference.concurrency == b->inference.concurrency &&
            a->inference.idle_ms == b->inference.idle_ms &&
            a->inference.window_ms == b->inference.window_ms &&
-           a->inference.readiness == b->inference.readiness;
+           a->inference.readiness == b->inference.readiness &&
+           a->inference.ttft_goal_seconds == b->inference.ttft_goal_seconds &&
+           a->inference.itl_goal_seconds == b->inference.itl_goal_seconds &&
+           a->inference.queued_tokens == b->inference.queued_tokens;
 }
 
 bool autoscale_decides(enum autoscale_rule rule) {

@@ -3,6 +3,7 @@
 
 #include "core/control/autoscale_plan.h"
 #include "core/control/fixture_test.h"
+#include "core/control/replica_figures.h"
 #include "core/control/isvc_autoscaler.h"
 #include "core/decision_log.h"
 #include "core/control/events.h"
@@ -128,9 +129,9 @@ static void values_that_knative_refuses_are_refused(void **state) {
 }
 
 static void the_knobs_of_the_own_rule_are_read_and_bounded(void **state) {
-    struct autoscale_plan plan = plan_of(ANNOTATED(
-        "\"inferd.dev/scale-window\":\"5m\",\"inferd.dev/scale-readiness\":\"0.5\"",
-        "\"maxReplicas\":8"));
+    struct autoscale_plan plan = plan_of(
+        ANNOTATED("\"inferd.dev/scale-window\":\"5m\",\"inferd.dev/scale-readiness\":\"0.5\"",
+                  "\"maxReplicas\":8"));
     assert_int_equal(plan.rule, AUTOSCALE_INFERENCE); /* they do not ask for Knative's */
     assert_int_equal(plan.inference.window_ms, 300 * 1000);
     assert_float_equal(plan.inference.readiness, 0.5, 1e-9);
@@ -349,6 +350,94 @@ static void reading_a_load_gives_its_integral(void **state) {
     assert_int_equal(traffic_load_expected_ms(&l, 9000), 1);
 }
 
+/* ---- what replicas say ---- */
+
+static int setup_with_figures(void **state) {
+    int rc = fixture_setup(state);
+    struct fixture *f = *state;
+    fixture_end_daemon(f);
+    f->series = series_create(NULL);
+    f->figures = figure_reader_create(f->series);
+    f->decisions = decision_log_create();
+    fixture_start_daemon(f);
+    return rc;
+}
+
+static int teardown_with_figures(void **state) {
+    struct fixture *f = *state;
+    struct series *series = f->series;
+    struct figure_reader *figures = f->figures;
+    struct decision_log *decisions = f->decisions;
+    int rc = fixture_teardown(state);
+    figure_reader_destroy(figures);
+    series_destroy(series);
+    decision_log_destroy(decisions);
+    return rc;
+}
+
+static void say_figure(struct series_source *source, struct fixture *f, const char *name,
+                       double value) {
+    struct error err = ERROR_INIT;
+    const struct label labels[] = {
+        {LABEL_NAME, name}, {"namespace", "default"}, {"inferenceservice", "demo"}, {"pod", "p"}};
+    assert_int_equal(series_put(source, labels, ARRAY_LEN(labels), f->wall_ms, value, &err), OK);
+}
+
+/* For so long, every 5 seconds: a look at the replica, and what it says; below 0: nothing. */
+static void look_for(struct series_source *source, struct fixture *f, int seconds, double up,
+                     double kv) {
+    for (int i = 0; i < seconds; i += 5) {
+        say_figure(source, f, "up", up);
+        if (kv >= 0)
+            say_figure(source, f, "vllm:kv_cache_usage_perc", kv);
+        series_source_end(source, f->wall_ms);
+        figure_reader_update(f->figures, f->wall_ms);
+        fixture_advance(f, 5000);
+    }
+}
+
+static void full_caches_ask_for_more_and_their_silence_takes_nothing_away(void **state) {
+    struct fixture *f = *state;
+    struct series_source *source = series_source_open(f->series);
+    AUTO_BUF lines = BUF_INIT;
+    fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
+    fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "spec.predictor.minReplicas", "1");
+    fixture_pass(f);
+    change_load(f, 1); /* half of what a replica serves, but for its cache */
+    look_for(source, f, 20, 1, 0.5);
+    assert_int_equal(replicas(f), 1);
+    look_for(source, f, 20, 1, 0.99);
+    int64_t grown = replicas(f);
+    assert_true(grown > 1);
+    decision_log_write(f->decisions, &lines);
+    assert_non_null(strstr(lines.data, " kv_usage=0.99"));
+    look_for(source, f, 3600, 0, -1); /* no replica can be asked any more */
+    change_load(f, -1);
+    look_for(source, f, 3600, 0, -1);
+    assert_true(replicas(f) >= grown);
+    look_for(source, f, 7200, 1, 0);
+    assert_int_equal(replicas(f), 1);
+    series_source_close(source, f->wall_ms + 1);
+}
+
+static void goals_of_latency_are_read_and_checked(void **state) {
+    struct error err = ERROR_INIT;
+    struct autoscale_plan plan = plan_of(
+        ANNOTATED("\"inferd.dev/ttft-p95-goal\":\"750ms\",\"inferd.dev/itl-p95-goal\":\"50ms\","
+                  "\"inferd.dev/queued-tokens-per-replica\":\"4096\"",
+                  "\"maxReplicas\":4"));
+    assert_int_equal(plan.rule, AUTOSCALE_INFERENCE);
+    assert_float_equal(plan.inference.ttft_goal_seconds, 0.75, 1e-9);
+    assert_float_equal(plan.inference.itl_goal_seconds, 0.05, 1e-9);
+    assert_float_equal(plan.inference.queued_tokens, 4096, 1e-9);
+    json_t *bad = fixture_json(ANNOTATED("\"inferd.dev/ttft-p95-goal\":\"2h\"", ""));
+    assert_int_equal(autoscale_check(bad, &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "metadata.annotations[inferd.dev/ttft-p95-goal]: Invalid "
+                                     "value: \"2h\": must be a duration such as 60s within "
+                                     "0.001s..3600s"));
+    json_decref(bad);
+}
+
 /* ---- many ---- */
 
 enum { MANY = 1000 };
@@ -427,6 +516,10 @@ int main(void) {
         WITH_FIXTURE(idle_goes_to_zero_and_a_request_brings_it_back),
         WITH_FIXTURE(load_is_followed_within_the_bounds),
         WITH_FIXTURE(a_thousand_services_are_looked_at_at_once),
+        cmocka_unit_test(goals_of_latency_are_read_and_checked),
+        cmocka_unit_test_setup_teardown(
+            full_caches_ask_for_more_and_their_silence_takes_nothing_away, setup_with_figures,
+            teardown_with_figures),
         WITH_FIXTURE(scaled_to_zero_by_hand_switches_it_off),
         WITH_FIXTURE(a_service_that_cannot_start_is_not_started_over_and_over),
     };

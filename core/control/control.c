@@ -16,6 +16,7 @@
 #include "core/base/log.h"
 #include "core/control/controllers.h"
 #include "core/control/node.h"
+#include "core/control/replica_figures.h"
 #include "core/control/series_feed.h"
 #include "core/control/world.h"
 #include "core/node/device_reader.h"
@@ -29,8 +30,9 @@ struct control {
     struct supervisor *supervisor;
     struct device_reader *device_reader;
     struct models *models;
-    struct series_feed *feed; /* NULL: no metrics are kept */
-    struct traffic *traffic;  /* borrowed; NULL: does not wake us yet */
+    struct figure_reader *figures; /* NULL likewise */
+    struct series_feed *feed;      /* NULL: no metrics are kept */
+    struct traffic *traffic;       /* borrowed; NULL: does not wake us yet */
     int epoll_fd;
     int wake_fd; /* the store changed, or the end has come */
     _Atomic bool stopping;
@@ -142,6 +144,11 @@ static enum errc open_models(struct control *c, const struct config *config, str
     return models_open(&opt, &c->models, err);
 }
 
+static void after_look(void *user, int64_t wall_ms) {
+    struct control *c = user;
+    figure_reader_update(c->figures, wall_ms);
+}
+
 static enum errc start(struct control *c, const struct control_options *opt, struct error *err) {
     const struct config *config = opt->config;
     const struct park_options park = {.budget_bytes = (uint64_t)config->parked_models_bytes_max,
@@ -167,7 +174,10 @@ static enum errc start(struct control *c, const struct control_options *opt, str
     const struct series_feed_options feed = {.series = opt->series,
                                              .traffic = opt->traffic,
                                              .metrics = opt->metrics,
-                                             .api_metrics = opt->api_metrics};
+                                             .api_metrics = opt->api_metrics,
+                                             .after_look = after_look,
+                                             .user = c};
+    c->figures = opt->series ? figure_reader_create(opt->series) : NULL;
     if (opt->series && series_feed_create(&feed, &c->feed, err))
         return err->code;
     struct world w = {
@@ -177,6 +187,7 @@ static enum errc start(struct control *c, const struct control_options *opt, str
         .traffic = opt->traffic,
         .metrics = opt->metrics,
         .decisions = opt->decisions,
+        .figures = c->figures,
         .series = opt->series,
         .getter = c->feed ? series_feed_getter(c->feed) : NULL,
         .driver = supervisor_driver(c->supervisor),
@@ -238,6 +249,7 @@ void control_stop(struct control *c) {
     park_destroy(c->park);
     controllers_destroy(c->controllers);
     models_close(c->models);
+    figure_reader_destroy(c->figures);
     device_reader_close(c->device_reader);
     if (c->wake_fd >= 0)
         close(c->wake_fd);

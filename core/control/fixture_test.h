@@ -35,6 +35,7 @@ struct fixture {
     struct device_reader
         *device_reader;             /* NULL, unless a test sets it and starts the daemon anew */
     struct series *series;          /* likewise */
+    struct figure_reader *figures;  /* likewise */
     struct decision_log *decisions; /* likewise */
     struct usage *usage;            /* NULL, unless a test sets it and starts the daemon anew */
     struct http_getter *getter;     /* likewise */
@@ -236,6 +237,7 @@ static inline void fixture_start_daemon(struct fixture *f) {
         .device_reader = f->device_reader,
         .usage = f->usage,
         .decisions = f->decisions,
+        .figures = f->figures,
         .series = f->series,
         .memory_need = f->memory_need,
         .memory_gauge = f->memory_gauge,

@@ -260,6 +260,8 @@ void series_feed_look(struct series_feed *f, int64_t wall_ms) {
     look_at_own(f, wall_ms);
     look_at_replicas(f, wall_ms);
     series_sweep(f->opt.series, wall_ms);
+    if (f->opt.after_look)
+        f->opt.after_look(f->opt.user, wall_ms);
 }
 
 /* ---- the thread ---- */

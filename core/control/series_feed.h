@@ -28,6 +28,10 @@ struct series_feed_options {
     struct metrics *metrics;     /* is looked at, and counts what the table refuses; NULL: none */
     struct metrics *api_metrics; /* the API server's, is looked at; NULL: none */
     int64_t timeout_ms;          /* of a look at a replica; 0: SERIES_FEED_TIMEOUT_MS */
+    /* Called at the end of each look, in the feed's thread: answers of the look before are there.
+     * NULL: nobody waits for them. */
+    void (*after_look)(void *user, int64_t wall_ms);
+    void *user;
 };
 
 MUST_CHECK enum errc series_feed_create(const struct series_feed_options *opt,

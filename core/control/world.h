@@ -64,6 +64,7 @@ struct pod_autoscaler_table; /* core/control/pod_autoscaler.c */
 struct device_reader;        /* core/node/device_reader.h */
 struct preview;              /* core/control/preview.h */
 struct http_getter;          /* core/control/http_get.h */
+struct figure_reader;        /* core/control/replica_figures.h */
 struct decision_log;         /* core/decision_log.h */
 
 struct world {
@@ -73,6 +74,7 @@ struct world {
     struct traffic *traffic;
     struct metrics *metrics;        /* may be NULL: nothing is counted */
     struct decision_log *decisions; /* may be NULL: nobody keeps them */
+    struct figure_reader *figures;  /* may be NULL: replicas are not asked for figures */
     struct series *series;          /* may be NULL: no metrics are kept */
     struct http_getter *getter;     /* may be NULL: nobody else can be asked */
     struct replica_driver driver;

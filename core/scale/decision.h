@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SCALE_INPUTS_BYTES_MAX = 240 };
+enum { SCALE_INPUTS_BYTES_MAX = 360 };
 
 struct scale_decision {
     int32_t replicas;

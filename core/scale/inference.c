@@ -29,6 +29,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
     HISTORY_STEPS = 8, /* per replica */
@@ -145,6 +146,21 @@ static int32_t bounded(const struct inference_spec *p, int32_t want, const char 
     return want;
 }
 
+/* Appends what is known. */
+static void tell(struct scale_decision *d, const char *name, double value) {
+    size_t len = strlen(d->inputs);
+    if (value >= 0)
+        snprintf(d->inputs + len, sizeof(d->inputs) - len, " %s=%.4g", name, value);
+}
+
+static void describe(const struct inference_sample *m, struct scale_decision *d) {
+    tell(d, "kv_usage", m->kv_usage);
+    tell(d, "queued_tokens", m->queued_tokens);
+    tell(d, "ttft_p95", m->ttft_p95_seconds);
+    tell(d, "itl_p95", m->itl_p95_seconds);
+    tell(d, "tokens_per_second", m->tokens_per_second);
+}
+
 void inference_decide(struct inference *s, int64_t now_ms, const struct inference_sample *m,
                       struct scale_decision *ret) {
     const struct inference_spec *p = &s->spec;
@@ -187,4 +203,5 @@ void inference_decide(struct inference *s, int64_t now_ms, const struct inferenc
              "load=%.2f now=%.2f reserve=%.2f held=%.0f in_flight=%.1f correction=%.2f ready=%d "
              "start_ms=%lld",
              load, now, keep, held, m->in_flight, s->correction, m->ready, (long long)m->start_ms);
+    describe(m, ret);
 }
