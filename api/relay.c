@@ -654,15 +654,18 @@ static bool try_send(struct relay_request *rq, const struct traffic_service *s) 
     if (rq->avoid && !lists(s, rq->avoid)) /* if it comes back it is another process */
         traffic_replica_unref(steal(rq->avoid));
     const char *asked = asked_revision(rq, s);
+    const char *sticky = s->sticky_header ? http_header(rq->x, s->sticky_header) : NULL;
     const struct traffic_revision *revision = asked ? traffic_find_revision(s, asked) : NULL;
     struct traffic_replica *replica = NULL;
     if (revision)
         replica = traffic_pick_within(s, revision, s->turn->next_ticket, rq->avoid);
+    else if (!asked && sticky)
+        replica = traffic_pick_sticky(s, traffic_credit_id(sticky), rq->avoid, &revision);
     else if (!asked)
-        replica = traffic_pick(s, s->turn->next_ticket, rq->avoid, &revision);
+        replica = traffic_pick(s, &s->turn->credits, s->turn->next_ticket, rq->avoid, &revision);
     if (!replica)
         return false;
-    s->turn->next_ticket += !asked;
+    s->turn->next_ticket += !asked && !sticky;
     hold_remove(rq);
     send_to(rq, s, replica, revision->name);
     return true;

@@ -233,10 +233,23 @@ def a_version_that_never_gets_ready_never_gets_a_request(program):
 def beside(percent):
     """Version "new" as the canary v2 beside the stable predictor, in KServe's newer form."""
     service = manifest(LENGTHS["old"])
+    service["metadata"]["annotations"] = {"inferd.io/sticky-by": "header:X-User"}
     if percent is not None:
         canary = manifest(LENGTHS["new"])["spec"]["predictor"]
         service["spec"]["canary"] = [{"trafficPercent": percent, "predictor": {"name": "v2", **canary}}]
     return service
+
+
+def users_stay_with_their_revision(d, revisions):
+    seen = {}
+    for user in [f"user-{i}" for i in range(40)] * 2:
+        status, answer, headers = post(d.gateway + "/v1/completions",
+                                       {"model": "demo", "prompt": "Hi", "max_tokens": 1},
+                                       headers={"X-User": user})
+        assert status == 200, answer
+        revision = headers["X-Inferd-Revision"]
+        assert seen.setdefault(user, revision) == revision, (user, seen)
+    assert set(seen.values()) == revisions, seen
 
 
 def a_named_canary_is_reached_by_its_tag_and_promoted_by_its_name(program):
@@ -264,6 +277,7 @@ def a_named_canary_is_reached_by_its_tag_and_promoted_by_its_name(program):
         assert not load.failures, load.failures[:3]
         # Of any 200 in a row; with the load beside them these would be some of a longer row.
         assert ask(d, 200) == {V1: 140, canary: 60}
+        users_stay_with_their_revision(d, {V1, canary})
         with Load(d, clients=2) as load:
             promoted = manifest(LENGTHS["new"])
             promoted["spec"]["predictor"]["name"] = "v2"

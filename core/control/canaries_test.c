@@ -68,12 +68,14 @@ static int share(struct fixture *f, const char *deployment) {
     AUTO(traffic_table) t = traffic_current(f->traffic);
     const struct traffic_service *s = traffic_find(t, "default", "demo");
     AUTO_FREE char *prefix = mem_printf("%s-", deployment);
+    struct traffic_credits credits = {0};
     int num = 0;
     assert_non_null(s);
     for (uint64_t ticket = 0; ticket < 100; ticket++) {
-        const struct traffic_replica *r = traffic_pick(s, ticket, NULL, NULL);
+        const struct traffic_replica *r = traffic_pick(s, &credits, ticket, NULL, NULL);
         num += r && !strncmp(r->pod, prefix, strlen(prefix));
     }
+    traffic_credits_deinit(&credits);
     return num;
 }
 
@@ -304,6 +306,23 @@ static void what_a_canary_may_not_say_is_refused(void **state) {
     }
 }
 
+static void clients_are_told_apart_by_a_key_or_a_header(void **state) {
+    static const struct {
+        const char *by;
+        enum errc rc;
+    } rows[] = {{"api-key", OK},           {"header:X-User", OK},
+                {"header:", ERR_INVALID},  {"header:a b", ERR_INVALID},
+                {"cookie:x", ERR_INVALID}, {"", ERR_INVALID}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        json_t *isvc = json_pack("{s:{s:s, s:{s:s}}}", "metadata", "name", "demo", "annotations",
+                                 "inferd.io/sticky-by", rows[i].by);
+        assert_int_equal(canary_check(isvc, &err), rows[i].rc);
+        assert_true(!rows[i].rc || strstr(err.text, "must be api-key or header:NAME"));
+        json_decref(isvc);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(a_canary_stands_beside_and_gets_its_share_when_it_is_ready),
@@ -316,6 +335,7 @@ int main(void) {
         FIXTURE_TEST(a_stopped_service_stops_its_canaries),
         FIXTURE_TEST(a_killed_daemon_comes_back_with_its_canaries),
         cmocka_unit_test(what_a_canary_may_not_say_is_refused),
+        cmocka_unit_test(clients_are_told_apart_by_a_key_or_a_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,9 +102,35 @@ static enum errc check_replicas(const json_t *isvc, size_t i, struct error *err)
     return OK;
 }
 
+/* Sticky clients. */
+
+static const char BY_KEY[] = "api-key", BY_HEADER[] = "header:";
+
+const char *canary_sticky_header(const json_t *isvc) {
+    const char *by = object_annotation(isvc, ISVC_STICKY_ANNOTATION);
+    if (!by)
+        return NULL;
+    return !strcmp(by, BY_KEY)                              ? "Authorization"
+           : !strncmp(by, BY_HEADER, sizeof(BY_HEADER) - 1) ? by + sizeof(BY_HEADER) - 1
+                                                            : NULL;
+}
+
+static enum errc check_sticky(const json_t *isvc, struct error *err) {
+    static const char FIELD[] = "metadata.annotations[" ISVC_STICKY_ANNOTATION "]";
+    static const char TOKEN[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const char *by = object_annotation(isvc, ISVC_STICKY_ANNOTATION);
+    const char *header = canary_sticky_header(isvc);
+    if (!by || (header && *header && !header[strspn(header, TOKEN)]))
+        return OK;
+    return err_field(err, ERR_INVALID, FIELD,
+                     "%s: Invalid value: \"%.100s\": must be api-key or header:NAME", FIELD, by);
+}
+
 enum errc canary_check(const json_t *isvc, struct error *err) {
     size_t num = json_array_size(object_at(isvc, "spec.canary"));
     int64_t sum = 0;
+    if (check_sticky(isvc, err))
+        return err->code;
     if (num > CANARY_MAX)
         return err_field(err, ERR_INVALID, "spec.canary",
                          "spec.canary: Too many: %zu: must have at most %d items", num, CANARY_MAX);

@@ -30,6 +30,10 @@ int canary_of_deployment(const json_t *isvc, const char *deployment);
 /* All its replicas are available, or they were once (`was_ready`) and one still is. */
 bool canary_is_ready(const json_t *deployment, bool was_ready);
 
+/* The header that clients are told apart by, as the annotation inferd.io/sticky-by says; NULL: they
+ * are not. Borrowed. */
+const char *canary_sticky_header(const json_t *isvc);
+
 /* What the status says of a canary: whether it serves, and the share that it is given. */
 bool canary_was_ready(const json_t *isvc, const char *name);
 uint32_t canary_share(const json_t *isvc, const char *name);

@@ -51,16 +51,18 @@ static int share(struct fixture *f, int seed) {
     AUTO(traffic_table) t = traffic_current(f->traffic);
     const struct traffic_service *s = traffic_find(t, "default", "demo");
     AUTO_FREE char *arg = mem_printf("--seed=%d ", seed);
+    struct traffic_credits credits = {0};
     int num = 0;
     assert_non_null(s);
     for (uint64_t ticket = 0; ticket < 100; ticket++) {
-        const struct traffic_replica *r = traffic_pick(s, ticket, NULL, NULL);
+        const struct traffic_replica *r = traffic_pick(s, &credits, ticket, NULL, NULL);
         for (int i = 0; r && i < FIXTURE_PROCESSES_MAX; i++) {
             const struct fake_process *p = &f->processes[i];
             const char *pod = strchr(p->pod, '/');
             num += p->used && strstr(p->argv, arg) && !strcmp(pod ? pod + 1 : p->pod, r->pod);
         }
     }
+    traffic_credits_deinit(&credits);
     return num;
 }
 
@@ -224,6 +226,78 @@ static void the_status_tells_only_what_requests_find(void **state) {
     assert_true(truth.num_tables >= (int)ARRAY_LEN(steps)); /* it looked at each */
 }
 
+static void the_way_back_after_a_promotion_is_a_split_with_the_one_before(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    apply(f, 2, 20);
+    apply(f, 2, -1);
+    assert_int_equal(num_running(f, 1), 0);
+    assert_revisions(f, V2, V2, V2, V1);
+    f->ready_at_once = false;
+    apply(f, 2, 0); /* pins the one before, which has to start first */
+    assert_int_equal(num_running(f, 1), 1);
+    assert_int_equal(share(f, 2), 100);
+    assert_revisions(f, V2, V2, V2, V1);
+    ready_all(f, 1);
+    assert_int_equal(share(f, 1), 100);
+    assert_int_equal(num_running(f, 2), 1);
+    assert_revisions(f, V2, V2, V1, V1);
+    assert_int_field(predictor(f), "traffic.0.percent", 0);
+    assert_field(predictor(f), "traffic.1.revisionName", V1);
+    int num_starts = f->num_starts;
+    apply(f, 2, 30);
+    assert_int_equal(share(f, 2), 30);
+    apply(f, 2, -1); /* promoted again */
+    assert_int_equal(share(f, 2), 100);
+    assert_int_equal(f->num_starts, num_starts);
+    assert_revisions(f, V2, V2, V2, V1);
+    f->ready_at_once = true;
+    apply(f, 3, 40); /* a new template: the split is with what was rolled out, not the one before */
+    assert_int_equal(share(f, 2), 60);
+    assert_int_equal(share(f, 3), 40);
+    assert_int_equal(num_running(f, 1), 0);
+    assert_revisions(f, V3, V3, V2, V1);
+}
+
+static void a_way_back_that_never_gets_ready_changes_nothing(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    apply(f, 2, -1);
+    f->ready_at_once = false;
+    apply(f, 2, 0);
+    for (int crash = 0; crash < 2; crash++) {
+        for (int i = 0; i < FIXTURE_PROCESSES_MAX; i++) {
+            struct fake_process *p = &f->processes[i];
+            if (p->used && strstr(p->argv, "--seed=1 "))
+                fixture_exit(f, p, 1, 0, "load model: broken");
+        }
+        fixture_pass(f);
+        assert_int_equal(share(f, 2), 100);
+    }
+    assert_revisions(f, V2, V2, V2, V1);
+}
+
+static void a_client_header_of_a_service_reaches_the_table(void **state) {
+    struct fixture *f = *state;
+    fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
+    fixture_pass(f);
+    int num_starts = f->num_starts;
+    static const struct {
+        const char *annotation, *header;
+    } rows[] = {{"\"api-key\"", "Authorization"}, {"\"header:X-User\"", "X-User"}, {"null", NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO_FREE char *text = mem_printf("{\"inferd.io/sticky-by\":%s}", rows[i].annotation);
+        fixture_patch(f, KIND_INFERENCE_SERVICE, "demo", "metadata.annotations", text);
+        fixture_pass(f);
+        AUTO(traffic_table) t = traffic_current(f->traffic);
+        const char *header = traffic_find(t, "default", "demo")->sticky_header;
+        assert_true(rows[i].header ? header && !strcmp(header, rows[i].header) : !header);
+    }
+    assert_int_equal(f->num_starts, num_starts);
+}
+
 static void the_latest_has_a_tag_where_that_is_asked_for(void **state) {
     struct fixture *f = *state;
     fixture_create(f, KIND_INFERENCE_SERVICE, DEMO);
@@ -379,6 +453,9 @@ int main(void) {
         FIXTURE_TEST(a_canary_gets_its_share_and_is_promoted_without_a_restart),
         FIXTURE_TEST(no_round_gives_a_canary_more_than_its_share),
         FIXTURE_TEST(the_status_tells_only_what_requests_find),
+        FIXTURE_TEST(the_way_back_after_a_promotion_is_a_split_with_the_one_before),
+        FIXTURE_TEST(a_way_back_that_never_gets_ready_changes_nothing),
+        FIXTURE_TEST(a_client_header_of_a_service_reaches_the_table),
         FIXTURE_TEST(the_latest_has_a_tag_where_that_is_asked_for),
         FIXTURE_TEST(a_hundred_promotes_as_well),
         FIXTURE_TEST(the_old_template_takes_all_at_once_and_is_not_restarted),

@@ -122,8 +122,8 @@ static enum errc find_sets(struct deployment *d, struct error *err) {
     return OK;
 }
 
-static bool same_template(const json_t *deployment, const json_t *rs) {
-    json_t *theirs = json_deep_copy(object_at(rs, "spec.template"));
+bool deployment_has_template_of(const json_t *deployment, const json_t *set) {
+    json_t *theirs = json_deep_copy(object_at(set, "spec.template"));
     json_object_del(object_at(theirs, "metadata.labels"), DEPLOYMENT_HASH_LABEL);
     bool same = json_equal(theirs, object_at(deployment, "spec.template"));
     json_decref(theirs);
@@ -134,7 +134,7 @@ static void find_new(struct deployment *d) {
     d->new_index = 0;
     while (d->new_index < d->num_sets &&
            (object_deleting(d->sets[d->new_index]->json) ||
-            !same_template(d->object->json, d->sets[d->new_index]->json)))
+            !deployment_has_template_of(d->object->json, d->sets[d->new_index]->json)))
         d->new_index++;
 }
 

@@ -13,6 +13,9 @@
 MUST_CHECK enum errc deployment_reconcile(struct world *w, const char *ns, const char *name,
                                           struct error *err);
 
+/* The ReplicaSet is of the Deployment's present template. */
+bool deployment_has_template_of(const json_t *deployment, const json_t *set);
+
 /* maxSurge and maxUnavailable as numbers; both zero is not allowed, so unavailable becomes 1. */
 void deployment_bounds(const json_t *deployment, int64_t *ret_surge, int64_t *ret_unavailable);
 

@@ -147,15 +147,28 @@ static const json_t **select_pods(const struct store_list *all, const char *serv
     return out;
 }
 
-/* While a canary is asked for, the set that was rolled out last is noted as the one that stays. */
+/* The set that a split leaves in place. That is the one that was rolled out last; when it is the
+ * newest, and no other template is on its way, the service goes back to the one before. */
+static const json_t *set_that_stays(const json_t *isvc, const json_t *deployment,
+                                    const json_t *const *sets, size_t num_sets) {
+    const json_t *newest = revision_newest_set(sets, num_sets);
+    const json_t *rolled_out = revision_rolled_out_set(isvc, sets, num_sets);
+    const char *name = object_str(isvc, "status.components.predictor.latestRolledoutRevision");
+    if (!rolled_out || rolled_out != newest || !deployment_has_template_of(deployment, newest))
+        return rolled_out;
+    AUTO_FREE char *is = revision_name(newest, object_name(deployment));
+    return strcmp(is, name) != 0 ? rolled_out : revision_previous_set(isvc, newest, sets, num_sets);
+}
+
 static void note_stable(struct world *w, json_t *deployment, const json_t *isvc) {
     AUTO_STORE_LIST all = {0};
     size_t num_sets;
     json_t *annotations = object_at(deployment, "metadata.annotations");
     world_list(w, KIND_REPLICA_SET, object_namespace(isvc), &all);
     const json_t **sets = select_owned(&all, deployment, &num_sets);
-    const json_t *stable =
-        revision_canary_percent(isvc) >= 0 ? revision_rolled_out_set(isvc, sets, num_sets) : NULL;
+    const json_t *stable = revision_canary_percent(isvc) >= 0
+                               ? set_that_stays(isvc, deployment, sets, num_sets)
+                               : NULL;
     if (stable)
         note(deployment, REVISION_STABLE_ANNOTATION, object_name(stable));
     else if (json_is_object(annotations))

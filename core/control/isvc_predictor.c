@@ -53,7 +53,7 @@ static const char *const model_fields[] = {"modelFormat", "storageUri",     "sto
  * make a new revision of it. */
 static const char *const dropped_annotations[] = {
     "kubectl.kubernetes.io/last-applied-configuration", "serving.kserve.io/autoscalerClass",
-    ISVC_TAGS_ANNOTATION};
+    ISVC_TAGS_ANNOTATION, ISVC_STICKY_ANNOTATION};
 
 const char *const *isvc_predictor_frameworks(void) {
     return frameworks;

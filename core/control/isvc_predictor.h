@@ -30,6 +30,8 @@ char *isvc_predictor_child(const json_t *isvc);
 #define ISVC_LABEL           "serving.kserve.io/inferenceservice"
 #define ISVC_CONTAINER_NAME  "kserve-container"
 #define ISVC_COMPONENT_LABEL "component"
+/* "api-key" or "header:NAME": a client that sends it stays with its revision. */
+#define ISVC_STICKY_ANNOTATION "inferd.io/sticky-by"
 /* "true": the newest revision has hosts of its own, by the tag "latest". */
 #define ISVC_TAGS_ANNOTATION "serving.kserve.io/enable-tag-routing"
 

@@ -92,19 +92,12 @@ static void set_addresses(const struct world *w, json_t *isvc, json_t *predictor
 
 /* Revisions: the Deployment's numbers, as names. */
 
-static const json_t *newest_set(const struct isvc_view *v) {
-    const json_t *newest = NULL;
-    for (size_t i = 0; i < v->num_sets; i++) {
-        if (!newest || revision_number(v->sets[i]) > revision_number(newest))
-            newest = v->sets[i];
-    }
-    return newest;
-}
-
 /* The set that a canary leaves in place; NULL: no canary. */
 static const json_t *stable_set(const struct isvc_view *v) {
-    return v->deployment ? revision_stable_set(v->deployment, newest_set(v), v->sets, v->num_sets)
-                         : NULL;
+    return v->deployment
+               ? revision_stable_set(v->deployment, revision_newest_set(v->sets, v->num_sets),
+                                     v->sets, v->num_sets)
+               : NULL;
 }
 
 static bool has_arrived(const struct isvc_view *v) {
@@ -128,13 +121,23 @@ static const json_t *newest_ready_set(const struct isvc_view *v) {
 static void set_split(json_t *predictor, const struct isvc_view *v, const json_t *stable,
                       int64_t percent) {
     const char *name = object_name(v->deployment);
-    const json_t *newest = newest_set(v);
+    const json_t *newest = revision_newest_set(v->sets, v->num_sets);
     const char *was_ready = object_str(predictor, "latestReadyRevision");
     bool ready = revision_takes_share(newest, was_ready, name);
     AUTO_FREE char *latest = revision_name(ready ? newest : stable, name);
     AUTO_FREE char *prev = revision_name(stable, name);
     object_set(predictor, "latestReadyRevision", json_string(latest));
+    if (!revision_stays_with_share(stable, json_object_get(predictor, "traffic"))) {
+        object_set(predictor, "traffic", revision_traffic(latest, 0, NULL)); /* it starts */
+        return;
+    }
     object_set(predictor, "traffic", revision_traffic(latest, percent, prev));
+    /* As KServe: a revision that was rolled out and is split is no longer what was rolled out. */
+    const char *rolled_out = object_str(predictor, "latestRolledoutRevision");
+    const char *previous = object_str(predictor, "previousRolledoutRevision");
+    if (previous && rolled_out && !strcmp(rolled_out, latest) &&
+        revision_is_named(stable, previous))
+        object_set(predictor, "latestRolledoutRevision", json_string(previous));
 }
 
 static void set_revisions(const json_t *isvc, json_t *predictor, const struct isvc_view *v) {

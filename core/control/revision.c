@@ -51,14 +51,34 @@ int64_t revision_canary_percent(const json_t *isvc) {
     return percent >= 0 && percent < WHOLE_PERCENT ? percent : -1;
 }
 
-const json_t *revision_rolled_out_set(const json_t *isvc, const json_t *const *sets,
-                                      size_t num_sets) {
-    const char *name = object_str(isvc, "status.components.predictor.latestRolledoutRevision");
+static const json_t *find_named(const char *name, const json_t *const *sets, size_t num_sets) {
     for (size_t i = 0; i < num_sets; i++) {
         if (!object_deleting(sets[i]) && revision_is_named(sets[i], name))
             return sets[i];
     }
     return NULL;
+}
+
+const json_t *revision_rolled_out_set(const json_t *isvc, const json_t *const *sets,
+                                      size_t num_sets) {
+    return find_named(object_str(isvc, "status.components.predictor.latestRolledoutRevision"), sets,
+                      num_sets);
+}
+
+const json_t *revision_previous_set(const json_t *isvc, const json_t *newest,
+                                    const json_t *const *sets, size_t num_sets) {
+    const json_t *set = find_named(
+        object_str(isvc, "status.components.predictor.previousRolledoutRevision"), sets, num_sets);
+    return set != newest ? set : NULL;
+}
+
+const json_t *revision_newest_set(const json_t *const *sets, size_t num_sets) {
+    const json_t *newest = NULL;
+    for (size_t i = 0; i < num_sets; i++) {
+        if (!newest || revision_number(sets[i]) > revision_number(newest))
+            newest = sets[i];
+    }
+    return newest;
 }
 
 const json_t *revision_stable_set(const json_t *deployment, const json_t *newest,
@@ -79,6 +99,12 @@ bool revision_takes_share(const json_t *newest, const char *latest_ready,
     AUTO_FREE char *name = revision_name(newest, deployment_name);
     return latest_ready && !strcmp(latest_ready, name) &&
            object_int(newest, "status.readyReplicas", 0) > 0;
+}
+
+bool revision_stays_with_share(const json_t *stable, const json_t *traffic) {
+    int64_t desired = object_int(stable, "spec.replicas", 0);
+    return revision_share(traffic, stable) > 0 ||
+           (desired > 0 && object_int(stable, "status.availableReplicas", 0) >= desired);
 }
 
 json_t *revision_traffic(const char *latest_ready, int64_t percent, const char *stable) {

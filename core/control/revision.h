@@ -27,6 +27,12 @@ int64_t revision_canary_percent(const json_t *isvc);
  * out, or its set is gone. Borrowed from `sets`. */
 const json_t *revision_rolled_out_set(const json_t *isvc, const json_t *const *sets,
                                       size_t num_sets);
+/* The set of status.previousRolledoutRevision: what a service goes back to when it is split
+ * although its newest revision was rolled out whole. NULL: there is no other than the newest. */
+const json_t *revision_previous_set(const json_t *isvc, const json_t *newest,
+                                    const json_t *const *sets, size_t num_sets);
+/* Of the highest number; NULL: there is none. */
+const json_t *revision_newest_set(const json_t *const *sets, size_t num_sets);
 /* The set that stays beside the newest one, by the Deployment's annotation. NULL: one version is to
  * run. Borrowed from `sets`. */
 const json_t *revision_stable_set(const json_t *deployment, const json_t *newest,
@@ -36,6 +42,10 @@ const json_t *revision_stable_set(const json_t *deployment, const json_t *newest
  * (it is `latest_ready`, which may be NULL) and one still is. */
 bool revision_takes_share(const json_t *newest, const char *latest_ready,
                           const char *deployment_name);
+
+/* The stable set of a split may take its share: it has one already, or all its replicas are
+ * available. It has none yet when a service goes back to a revision that was scaled down. */
+bool revision_stays_with_share(const json_t *stable, const json_t *traffic);
 
 /* status.components.predictor.traffic as KServe writes it: latest_ready, the newest revision that
  * is ready, gets `percent`, and `stable` the rest with the tag "prev". stable NULL: no split. While

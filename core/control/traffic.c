@@ -3,16 +3,11 @@
  * The mutex guards one pointer; a reader holds it for as long as it takes to count a reference. A
  * second mutex covers the listeners while they are called, so that leaving one off waits for a call
  * that is under way.
- *
- * The pick walks the weights with a stride that is coprime to 100: 37 * ticket mod 100 visits each
- * of the hundred places once in any hundred consecutive tickets, and neighbours land far apart, so
- * a canary of 10 % gets every tenth request or so and not ten in a row. */
+ */
 #include "core/control/traffic.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-enum { PICK_STRIDE = 37, PICK_PLACES = 100 };
 
 struct listener {
     traffic_changed_fn *fn;
@@ -64,8 +59,10 @@ struct traffic_turn *traffic_turn_ref(struct traffic_turn *t) {
 }
 
 void traffic_turn_unref(struct traffic_turn *t) {
-    if (t && !--t->refs)
-        free(t);
+    if (!t || --t->refs)
+        return;
+    traffic_credits_deinit(&t->credits);
+    free(t);
 }
 
 struct traffic_table *traffic_table_create(void) {
@@ -216,27 +213,49 @@ static struct traffic_replica *least_loaded(const struct traffic_revision *rev, 
     return best;
 }
 
-struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
+/* Those with weight and a replica; whether one has room is seen when its turn comes. */
+static struct traffic_candidate *candidates(const struct traffic_service *s) {
+    struct traffic_candidate *of = mem_array(s->num_revisions + 1, sizeof(*of));
+    for (uint32_t i = 0; i < s->num_revisions; i++) {
+        of[i].id = traffic_credit_id(s->revisions[i].name);
+        of[i].weight = s->revisions[i].num_replicas ? s->revisions[i].percent : 0;
+    }
+    return of;
+}
+
+struct traffic_replica *traffic_pick(const struct traffic_service *s,
+                                     struct traffic_credits *credits, uint64_t ticket,
                                      const struct traffic_replica *except,
                                      const struct traffic_revision **ret_revision) {
-    uint32_t total = 0;
-    for (uint32_t i = 0; i < s->num_revisions; i++)
-        total += s->revisions[i].percent;
-    if (!total)
-        return NULL;
-    uint64_t place = ticket % PICK_PLACES * PICK_STRIDE % PICK_PLACES * total / PICK_PLACES;
-    uint32_t chosen = 0;
-    while (place >= s->revisions[chosen].percent)
-        place -= s->revisions[chosen++].percent;
-    for (uint32_t i = 0; i < s->num_revisions; i++) {
-        const struct traffic_revision *rev = &s->revisions[(chosen + i) % s->num_revisions];
-        struct traffic_replica *r =
-            rev->percent ? least_loaded(rev, s->container_concurrency, ticket, except) : NULL;
+    AUTO_FREE struct traffic_candidate *of = candidates(s);
+    struct traffic_replica *r = NULL;
+    int next;
+    while (!r && (next = traffic_credits_next(credits, of, s->num_revisions)) >= 0) {
+        r = least_loaded(&s->revisions[next], s->container_concurrency, ticket, except);
         if (!r)
-            continue;
-        if (ret_revision)
+            of[next].weight = 0;
+    }
+    if (!r)
+        return NULL;
+    traffic_credits_pay(credits, of, s->num_revisions, (uint32_t)next);
+    if (ret_revision)
+        *ret_revision = &s->revisions[next];
+    return r;
+}
+
+struct traffic_replica *traffic_pick_sticky(const struct traffic_service *s, uint64_t client,
+                                            const struct traffic_replica *except,
+                                            const struct traffic_revision **ret_revision) {
+    AUTO_FREE struct traffic_candidate *of = candidates(s);
+    int chosen;
+    while ((chosen = traffic_credits_sticky(client, of, s->num_revisions)) >= 0) {
+        const struct traffic_revision *rev = &s->revisions[chosen];
+        struct traffic_replica *r = least_loaded(rev, s->container_concurrency, client, except);
+        if (r && ret_revision)
             *ret_revision = rev;
-        return r;
+        if (r)
+            return r;
+        of[chosen].weight = 0;
     }
     return NULL;
 }

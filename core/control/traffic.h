@@ -7,6 +7,7 @@
 
 #include "core/auth_keys.h"
 #include "core/base/mem.h"
+#include "core/control/traffic_credit.h"
 #include "core/control/traffic_load.h"
 
 struct traffic_replica {
@@ -23,6 +24,7 @@ struct traffic_replica {
 struct traffic_turn {
     _Atomic uint32_t refs;
     _Atomic uint64_t next_ticket;
+    struct traffic_credits credits; /* the gateway's relay alone */
     struct traffic_load load;
 };
 
@@ -53,6 +55,7 @@ struct traffic_service {
     uint32_t num_revisions;
     const struct traffic_tag *tags;
     uint32_t num_tags;
+    const char *sticky_header;      /* clients are told apart by it; NULL: they are not */
     uint32_t container_concurrency; /* requests per replica at once; 0: unbounded */
     bool waiting_may_help;          /* replicas are starting: hold the request within bounds */
 };
@@ -99,14 +102,18 @@ struct traffic_turn *traffic_turn_create(void);
 struct traffic_turn *traffic_turn_ref(struct traffic_turn *t);
 void traffic_turn_unref(struct traffic_turn *t); /* NULL is fine */
 
-/* Pure pick: revision by weight (counter-based: of any 100 tickets in a row each revision gets its
- * percentage exactly), then the ready replica with the fewest in flight, ties by `ticket`, leaving
- * out `except` (it just failed; NULL: none). A revision with weight but without a replica that has
- * room leaves its share to the others. NULL when none has room. Borrowed from the table;
- * ret_revision may be NULL. */
-struct traffic_replica *traffic_pick(const struct traffic_service *s, uint64_t ticket,
+/* Pure pick: revision by weight (traffic_credit.h; `credits` remember what was given), then the
+ * ready replica with the fewest in flight, ties by `ticket`, leaving out `except` (it just failed;
+ * NULL: none). A revision with weight but without a replica that has room leaves its share to the
+ * others. NULL when none has room. Borrowed from the table; ret_revision may be NULL. */
+struct traffic_replica *traffic_pick(const struct traffic_service *s,
+                                     struct traffic_credits *credits, uint64_t ticket,
                                      const struct traffic_replica *except,
                                      const struct traffic_revision **ret_revision);
+/* The same for a client that is to stay with its revision, as long as that has weight and room. */
+struct traffic_replica *traffic_pick_sticky(const struct traffic_service *s, uint64_t client,
+                                            const struct traffic_replica *except,
+                                            const struct traffic_revision **ret_revision);
 
 /* The revision of that name, with its share or without; NULL: none has ready replicas. Borrowed. */
 const struct traffic_revision *traffic_find_revision(const struct traffic_service *s,

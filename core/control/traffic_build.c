@@ -357,6 +357,8 @@ static void describe(struct builder *b, const struct traffic_service *s) {
         for (uint32_t i = 0; i < s->keys->num; i++)
             base64_append(&b->text, s->keys->digests[i], AUTH_KEY_DIGEST_BYTES);
     }
+    if (s->sticky_header)
+        buf_printf(&b->text, " sticky=%s", s->sticky_header);
     for (uint32_t i = 0; i < s->num_tags; i++)
         buf_printf(&b->text, " %s:%s", s->tags[i].name, s->tags[i].revision);
     for (uint32_t i = 0; i < s->num_revisions; i++) {
@@ -377,6 +379,8 @@ static void add_service(struct builder *b, const json_t *isvc) {
     s->hosts = service_hosts(b, s->ns, s->name);
     add_tags(b, isvc, s);
     s->models = make_models(b, isvc);
+    const char *sticky = canary_sticky_header(isvc);
+    s->sticky_header = sticky ? arena_strdup(b->table->arena, sticky) : NULL;
     s->container_concurrency = concurrency > 0 ? (uint32_t)concurrency : 0;
     const struct traffic_service *was = traffic_find(b->before, s->ns, s->name);
     s->turn = was && was->turn ? traffic_turn_ref(was->turn) : traffic_turn_create();

@@ -13,6 +13,7 @@ enum { REVISIONS_MAX = 4, REPLICAS_MAX = 4 };
 struct world {
     struct traffic_table *table;
     struct traffic_service *service;
+    struct traffic_credits credits;
 };
 
 static struct world make(const int *percents, const int *num_replicas, uint32_t concurrency) {
@@ -34,6 +35,11 @@ static struct world make(const int *percents, const int *num_replicas, uint32_t 
     return w;
 }
 
+static void free_world(struct world *w) {
+    traffic_table_unref(w->table);
+    traffic_credits_deinit(&w->credits);
+}
+
 static uint32_t index_of(const struct world *w, const struct traffic_revision *rev) {
     return (uint32_t)(rev - w->service->revisions);
 }
@@ -48,13 +54,13 @@ static void any_hundred_requests_split_exactly(void **state) {
             uint32_t count[REVISIONS_MAX] = {0};
             for (uint64_t ticket = start; ticket < start + 100; ticket++) {
                 const struct traffic_revision *rev = NULL;
-                assert_non_null(traffic_pick(w.service, ticket, NULL, &rev));
+                assert_non_null(traffic_pick(w.service, &w.credits, ticket, NULL, &rev));
                 count[index_of(&w, rev)]++;
             }
             for (int k = 0; splits[i][k] >= 0; k++)
                 assert_int_equal(count[k], splits[i][k]);
         }
-        traffic_table_unref(w.table);
+        free_world(&w);
     }
 }
 
@@ -64,11 +70,11 @@ static void a_small_share_is_spread_out(void **state) {
     int run = 0;
     for (uint64_t ticket = 0; ticket < 300; ticket++) {
         const struct traffic_revision *rev;
-        traffic_pick(w.service, ticket, NULL, &rev);
+        traffic_pick(w.service, &w.credits, ticket, NULL, &rev);
         run = index_of(&w, rev) == 1 ? run + 1 : 0;
         assert_true(run <= 1); /* never two in a row */
     }
-    traffic_table_unref(w.table);
+    free_world(&w);
 }
 
 static void the_least_loaded_replica_is_picked(void **state) {
@@ -79,9 +85,9 @@ static void the_least_loaded_replica_is_picked(void **state) {
     r[1]->in_flight = 2;
     r[2]->in_flight = 4;
     for (uint64_t ticket = 0; ticket < 50; ticket++)
-        assert_ptr_equal(traffic_pick(w.service, ticket, NULL, NULL), r[1]);
-    assert_ptr_equal(traffic_pick(w.service, 0, r[1], NULL), r[2]);
-    traffic_table_unref(w.table);
+        assert_ptr_equal(traffic_pick(w.service, &w.credits, ticket, NULL, NULL), r[1]);
+    assert_ptr_equal(traffic_pick(w.service, &w.credits, 0, r[1], NULL), r[2]);
+    free_world(&w);
 }
 
 static void ties_go_round(void **state) {
@@ -90,12 +96,12 @@ static void ties_go_round(void **state) {
     uint32_t count[2][2] = {{0}};
     for (uint64_t ticket = 0; ticket < 1000; ticket++) {
         const struct traffic_revision *rev;
-        struct traffic_replica *r = traffic_pick(w.service, ticket, NULL, &rev);
+        struct traffic_replica *r = traffic_pick(w.service, &w.credits, ticket, NULL, &rev);
         count[index_of(&w, rev)][r == rev->replicas[1]]++;
     }
     for (int i = 0; i < 4; i++)
         assert_in_range(count[i / 2][i % 2], 150, 350);
-    traffic_table_unref(w.table);
+    free_world(&w);
 }
 
 static void full_and_missing_replicas_leave_their_share_to_others(void **state) {
@@ -103,23 +109,23 @@ static void full_and_missing_replicas_leave_their_share_to_others(void **state) 
     struct world w = make(percents, replicas, 2);
     struct traffic_replica *only = w.service->revisions[0].replicas[0];
     for (uint64_t ticket = 0; ticket < 100; ticket++)
-        assert_ptr_equal(traffic_pick(w.service, ticket, NULL, NULL), only);
+        assert_ptr_equal(traffic_pick(w.service, &w.credits, ticket, NULL, NULL), only);
     only->in_flight = 2; /* at its containerConcurrency; the third has no weight */
-    assert_null(traffic_pick(w.service, 0, NULL, NULL));
+    assert_null(traffic_pick(w.service, &w.credits, 0, NULL, NULL));
     only->in_flight = 1;
-    assert_non_null(traffic_pick(w.service, 0, NULL, NULL));
-    assert_null(traffic_pick(w.service, 0, only, NULL));
-    traffic_table_unref(w.table);
+    assert_non_null(traffic_pick(w.service, &w.credits, 0, NULL, NULL));
+    assert_null(traffic_pick(w.service, &w.credits, 0, only, NULL));
+    free_world(&w);
 }
 
 static void no_weight_is_no_pick(void **state) {
     static const int percents[] = {0, -1}, one[] = {1}, none[] = {-1};
     struct world w = make(percents, one, 0);
-    assert_null(traffic_pick(w.service, 3, NULL, NULL));
-    traffic_table_unref(w.table);
+    assert_null(traffic_pick(w.service, &w.credits, 3, NULL, NULL));
+    free_world(&w);
     struct world empty = make(none, none, 0);
-    assert_null(traffic_pick(empty.service, 3, NULL, NULL));
-    traffic_table_unref(empty.table);
+    assert_null(traffic_pick(empty.service, &empty.credits, 3, NULL, NULL));
+    free_world(&empty);
 }
 
 static void services_are_found_by_name(void **state) {
@@ -160,14 +166,16 @@ static void publish_wakes_listeners_until_they_leave(void **state) {
 
 static void *read_tables(void *user) {
     struct traffic *t = user;
+    struct traffic_credits credits = {0};
     uint64_t last = 0;
     for (int i = 0; i < 5000; i++) {
         AUTO(traffic_table) table = traffic_current(t);
         assert_true(table->version >= last);
         last = table->version;
         for (uint32_t k = 0; k < table->num_services; k++)
-            assert_non_null(traffic_pick(&table->services[k], (uint64_t)i, NULL, NULL));
+            assert_non_null(traffic_pick(&table->services[k], &credits, (uint64_t)i, NULL, NULL));
     }
+    traffic_credits_deinit(&credits);
     return NULL;
 }
 
