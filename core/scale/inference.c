@@ -4,8 +4,9 @@
  * KV cache, or its queue of prompt tokens, when those are fuller). Three terms, the greatest
  * counts:
  *
- *   now       the load of the last window, seconds by default. There is no panic threshold to cross: a queue that
- *             grows is a reason to start, since a start takes longer than any window.
+ *   now       the load of the last window, seconds by default. There is no panic threshold to
+ *             cross: a queue that grows is a reason to start, since a start takes longer than any
+ *             window.
  *   reserve   the load that was exceeded only in a share (1 - readiness) of the time in which
  *             somebody asked. This is the newsvendor's quantile: a replica is worth its keep as
  *             long as the load reaches it more often than its cost relates to that of being late.
