@@ -271,6 +271,24 @@ static void idle_goes_to_zero_and_a_request_brings_it_back(void **state) {
     change_load(f, -1);
 }
 
+/* What went wrong with a replica that is not there any more does not keep the next one away. */
+static void a_failure_before_zero_does_not_keep_a_request_from_waking_it(void **state) {
+    struct fixture *f = *state;
+    f->ready_at_once = false;
+    f->stops_at_once = true;
+    fixture_create(f, KIND_INFERENCE_SERVICE, ASLEEP);
+    for (int i = 0; i < 2; i++) {
+        fixture_exit(f, fixture_only_process(f), 1, 0, "killed while it started");
+        fixture_settle(f);
+    }
+    json_t *failed = fixture_get(f, KIND_INFERENCE_SERVICE, "demo");
+    assert_field(failed, "status.modelStatus.transitionStatus", "BlockedByFailedLoad");
+    fixture_advance(f, f->config.scale_to_zero_idle_seconds * 1000 + 5000);
+    assert_int_equal(fixture_count(f, KIND_POD), 0);
+    AUTO(traffic_table) table = traffic_current(f->traffic);
+    assert_true(traffic_find(table, "default", "demo")->waiting_may_help);
+}
+
 static void load_is_followed_within_the_bounds(void **state) {
     struct fixture *f = *state;
     f->ready_at_once = f->stops_at_once = true;
@@ -514,6 +532,7 @@ int main(void) {
         cmocka_unit_test(metrics_of_a_service_are_checked_by_its_own_field_names),
         WITH_FIXTURE(a_metric_of_pods_makes_an_object),
         WITH_FIXTURE(idle_goes_to_zero_and_a_request_brings_it_back),
+        WITH_FIXTURE(a_failure_before_zero_does_not_keep_a_request_from_waking_it),
         WITH_FIXTURE(load_is_followed_within_the_bounds),
         WITH_FIXTURE(a_thousand_services_are_looked_at_at_once),
         cmocka_unit_test(goals_of_latency_are_read_and_checked),

@@ -327,12 +327,16 @@ static bool may_become_ready(struct builder *b, const json_t *isvc) {
         if (pod_may_become_ready(b, b->pods[i].pod, ending))
             return true;
     }
+    if (any)
+        return false;
+    /* With no pod there is nothing that has gone wrong, whatever the status still says of the last
+     * one; only a spec that makes none is hopeless. */
     const char *transition = object_str(isvc, "status.modelStatus.transitionStatus");
     AUTO_FREE char *deployment = mem_printf("%.250s-predictor", object_name(isvc));
     bool wakes =
         autoscale_wakes(isvc) || scaled_object_governs(b->w, object_namespace(isvc), deployment);
-    return !any && (!transition || !strcmp(transition, "InProgress") ||
-                    replicas_are_wanted(b, isvc) || (!strcmp(transition, "UpToDate") && wakes));
+    return !transition || !strcmp(transition, "InProgress") || replicas_are_wanted(b, isvc) ||
+           (strcmp(transition, "InvalidSpec") != 0 && wakes);
 }
 
 static const char *why_not_ready(struct builder *b, const json_t *isvc) {
