@@ -122,12 +122,15 @@ static void custom_columns_come_from_paths(void **state) {
     json_t *o = parse(
         "{\"kind\":\"InferenceService\",\"apiVersion\":\"serving.kserve.io/v1beta1\",\"metadata\":"
         "{\"name\":\"a\",\"resourceVersion\":\"7\"},\"status\":{\"url\":\"http://a\","
+        "\"modelStatus\":{\"states\":{\"targetModelState\":\"Loading\"}},"
         "\"conditions\":[{\"type\":\"X\",\"status\":\"False\"},{\"type\":\"Ready\",\"status\":"
-        "\"True\"}],\"components\":{\"predictor\":{\"traffic\":[{\"tag\":\"prev\",\"percent\":10},"
+        "\"True\"},{\"type\":\"PredictorReady\",\"status\":\"False\",\"message\":\"42 "
+        "%\"}],\"components\":{\"predictor\":{\"traffic\":[{\"tag\":\"prev\",\"percent\":10},"
         "{\"latestRevision\":true,\"percent\":90,\"revisionName\":\"r2\"}]}}}}");
     json_t *t = table_of_reply(k, o, TABLE_INCLUDE_METADATA, 0);
     char *cells = json_dumps(object_at(t, "rows.0.cells"), JSON_COMPACT);
-    assert_string_equal(cells, "[\"a\",\"http://a\",\"True\",10,90,null,\"r2\",null]");
+    assert_string_equal(
+        cells, "[\"a\",\"http://a\",\"True\",10,90,null,\"r2\",null,\"Loading\",\"42 %\"]");
     free(cells);
     assert_string_equal(object_str(t, "rows.0.object.kind"), "PartialObjectMetadata");
     assert_string_equal(object_str(t, "metadata.resourceVersion"), "7");
