@@ -24,6 +24,7 @@
 #include "core/node/trash.h"
 
 enum { ENVIRON_BYTES_MAX = 256 * 1024, STATUS_BYTES_MAX = 512 };
+enum { EXEC_LOOKS = 2000, EXEC_NAP_US = 500, EMPTY_LOOKS = 5 };
 
 enum errc host_parents_make(const char *dir, struct error *err) {
     AUTO_FREE char *path = mem_strdup(dir);
@@ -116,10 +117,29 @@ static bool is_of_user(int pid, uint32_t user) {
     return line && sscanf(line, "\nUid: %u", &uid) == 1 && uid == user;
 }
 
+/* In the middle of an exec a process has neither arguments nor an environment yet: then it is
+ * looked at again, for a second at most. One that has arguments and, several times, no environment
+ * has none for ever; one that has ended has neither as well. */
+static size_t read_environment(int pid, char *text) {
+    char status[STATUS_BYTES_MAX], argument[2];
+    size_t len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
+    for (int look = 0, empty = 0; !len && look < EXEC_LOOKS && empty < EMPTY_LOOKS; look++) {
+        if (read_start(pid, "cmdline", argument, sizeof(argument)))
+            empty++;
+        else if (!read_start(pid, "status", status, sizeof(status)) ||
+                 strstr(status, "\nState:\tZ"))
+            return 0;
+        else
+            usleep(EXEC_NAP_US);
+        len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
+    }
+    return len;
+}
+
 /* Both entries; the second may be NULL. */
 static bool has_in_environment(int pid, const char *entry, const char *other) {
     AUTO_FREE char *text = mem_alloc(ENVIRON_BYTES_MAX);
-    size_t len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
+    size_t len = read_environment(pid, text);
     bool first = false, second = !other;
     for (char *p = text; p < text + len; p += strlen(p) + 1) {
         first = first || !strcmp(p, entry);

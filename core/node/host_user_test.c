@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -10,10 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/node/host_user.h"
 #include "core/node/trash.h"
 
-enum { TEST_USER = 79321 };
+enum { TEST_USER = 79321, WAIT_MS = 10000 };
 
 static char root[64];
 
@@ -121,12 +123,48 @@ static void a_users_processes_end_and_no_others(void **state) {
     assert_killed(here);
 }
 
+/* A process has no environment for a moment of every exec; this one does nothing else. */
+static void a_process_that_turns_into_another_is_found_as_well(void **state) {
+    need_root();
+    enum { TIMES = 200 };
+    run("printf 'exec sh \"$0\"\\n' >again && chmod 755 again");
+    AUTO_FREE char *again = mem_printf("%s/again", root);
+    for (int i = 0; i < TIMES; i++) {
+        int begun[2]; /* its other end is closed by the first exec */
+        char byte;
+        assert_int_equal(pipe2(begun, O_CLOEXEC), 0);
+        pid_t pid = fork();
+        if (!pid) {
+            char *argv[] = {(char *)"sh", again, NULL};
+            char *env[] = {(char *)"POD_UID=turns", NULL};
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (!setresuid(TEST_USER, TEST_USER, TEST_USER))
+                execve("/bin/sh", argv, env);
+            _exit(1);
+        }
+        close(begun[1]);
+        assert_int_equal(read(begun[0], &byte, 1), 0);
+        close(begun[0]);
+        host_user_end_pod(TEST_USER, 0, "turns", 0);
+        int64_t until_ms = clock_mono_ms() + WAIT_MS;
+        pid_t gone = 0;
+        while (!gone && clock_mono_ms() < until_ms) {
+            gone = waitpid(pid, NULL, WNOHANG);
+            usleep(100);
+        }
+        kill(pid, SIGKILL);
+        assert_int_equal(gone, pid);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_home_goes_whole_and_takes_nothing_else_along, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(only_homes_are_cleared, setup, teardown),
         cmocka_unit_test_setup_teardown(a_users_processes_end_and_no_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_process_that_turns_into_another_is_found_as_well, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static pid_t start_stray(const char *mark) {
     assert_int_equal(pipe(ready), 0);
     pid_t pid = fork();
     if (!pid) {
-        char *argv[] = {(char *)"sh", (char *)"-c", (char *)"echo; exec sleep 1000 >&-", NULL};
+        char *argv[] = {(char *)"sh", (char *)"-c", (char *)"echo; exec sleep 1000 >&- 2>&-", NULL};
         char *env[] = {(char *)(uintptr_t)mark, (char *)"PATH=/usr/bin:/bin", NULL};
         dup2(ready[1], 1);
         setsid();
