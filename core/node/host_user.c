@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 #include "core/node/trash.h"
 
 enum { ENVIRON_BYTES_MAX = 256 * 1024, STATUS_BYTES_MAX = 512 };
-enum { EXEC_LOOKS = 2000, EXEC_NAP_US = 500, EMPTY_LOOKS = 5 };
+enum { EXEC_LOOKS = 1000, EMPTY_LOOKS = 5 };
 
 enum errc host_parents_make(const char *dir, struct error *err) {
     AUTO_FREE char *path = mem_strdup(dir);
@@ -118,21 +119,23 @@ static bool is_of_user(int pid, uint32_t user) {
 }
 
 /* In the middle of an exec a process has neither arguments nor an environment yet: then it is
- * looked at again, for a second at most. One that has arguments and, several times, no environment
- * has none for ever; one that has ended has neither as well. */
+ * looked at again every millisecond, for a second at most, unless it ends. One that has arguments
+ * and, several times, no environment has none for ever. */
 static size_t read_environment(int pid, char *text) {
-    char status[STATUS_BYTES_MAX], argument[2];
+    char argument[2];
     size_t len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
+    struct pollfd end = {.fd = -1, .events = POLLIN};
     for (int look = 0, empty = 0; !len && look < EXEC_LOOKS && empty < EMPTY_LOOKS; look++) {
-        if (read_start(pid, "cmdline", argument, sizeof(argument)))
-            empty++;
-        else if (!read_start(pid, "status", status, sizeof(status)) ||
-                 strstr(status, "\nState:\tZ"))
-            return 0;
-        else
-            usleep(EXEC_NAP_US);
+        bool runs = read_start(pid, "cmdline", argument, sizeof(argument));
+        empty += runs;
+        if (end.fd < 0)
+            end.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (!runs && (end.fd < 0 || poll(&end, 1, 1)))
+            break;
         len = read_start(pid, "environ", text, ENVIRON_BYTES_MAX);
     }
+    if (end.fd >= 0)
+        close(end.fd);
     return len;
 }
 
