@@ -49,7 +49,7 @@ static const struct row rows[] = {
 #define OWN_AT(field) offsetof(struct inference_spec, field)
 
 static const struct row own_rows[] = {
-    {"scale-window", ROW_DURATION, 1, INFERENCE_WINDOW_MS_MAX / 1000, OWN_AT(window_ms), true},
+    {"scale-window", ROW_DURATION, 1, SCALE_WINDOW_SECONDS_MAX, OWN_AT(window_ms), true},
     {"scale-readiness", ROW_NUMBER, 0, 0.99, OWN_AT(readiness), true},
     {"ttft-p95-goal", ROW_SECONDS, 0.001, 3600, OWN_AT(ttft_goal_seconds), true},
     {"itl-p95-goal", ROW_SECONDS, 0.001, 3600, OWN_AT(itl_goal_seconds), true},

@@ -8,15 +8,13 @@
 #include "core/scale/decision.h"
 #include "core/scale/window.h"
 
-enum { INFERENCE_WINDOW_MS_MAX = 60 * 60 * 1000 };
-
 struct inference_spec {
     double concurrency;   /* requests that one replica serves at once as it should; > 0 */
     double queued_tokens; /* prompt tokens that may wait per replica; 0: not looked at */
     double readiness;     /* 0..1: the share of the time in which a start is not waited for */
     double ttft_goal_seconds, itl_goal_seconds; /* of the 95th percentile; 0: none */
     int64_t window_ms; /* the load of now is the average of so much of the past; at most
-                          INFERENCE_WINDOW_MS_MAX */
+                          SCALE_WINDOW_SECONDS_MAX */
     int64_t memory_ms; /* how far back the load counts: its weight halves in this time */
     int64_t idle_ms;   /* nobody asks for so long: none is needed (with min_replicas 0) */
     int32_t min_replicas, max_replicas;
