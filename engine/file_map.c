@@ -106,7 +106,7 @@ enum errc file_identity_of(const char *path, struct file_identity *ret_id, struc
 }
 
 bool file_map_is_settled(const struct file_map *map, int64_t wall_ms) {
-    struct file_identity now;
+    struct file_identity now = {0};
     struct error err = ERROR_INIT;
     return !file_identity_of(map->path, &now, &err) && !memcmp(&now, &map->identity, sizeof(now)) &&
            wall_ms - now.modified_ns / 1000000 >= FILE_SETTLED_MS;
